@@ -1,0 +1,142 @@
+// Package desired holds the wanted state of the host's network as plain
+// values: what netplan computes, reconcile compares, and the kernel ports
+// apply. It imports the standard library only.
+package desired
+
+import "net/netip"
+
+// State is everything Jackstay wants of the host at one revision of the store.
+type State struct {
+	Revision  uint64
+	Bridges   map[string]*Bridge  // by link name
+	Sandboxes map[string]*Sandbox // by container ID
+	Firewall  Firewall
+	Claims    map[Claim]string // host port to the container ID that holds it
+	Zones     *Zones
+}
+
+// Bridge is one network's bridge.
+type Bridge struct {
+	Name    string
+	Network string         // network ID: the alias of the link says it
+	MAC     string         // stable, so that neighbours keep their entries when it is made again
+	Addrs   []netip.Prefix // the gateway addresses
+	MTU     int            // 0: the kernel's
+	// RouteLocalnet lets 127.0.0.1's published ports leave through the bridge
+	// (net.ipv4.conf.NAME.route_localnet).
+	RouteLocalnet bool
+}
+
+// Sandbox is one container's network: a namespace and what is in it. The
+// containers that join it (--net container:) have none of their own.
+type Sandbox struct {
+	Container  string // ID
+	Interfaces []Interface
+	Routes     []Route
+	Sysctls    map[string]string // path below /proc/sys, e.g. net/ipv4/ip_unprivileged_port_start
+	// Resolver is where the daemon serves names inside the namespace,
+	// 127.0.0.11:53; invalid: none (no network, or only `none`).
+	Resolver netip.AddrPort
+	// ResolverVia, when its port differs from Resolver's, is where the daemon
+	// really listens, with the namespace's own nftables redirecting: for
+	// containers that want port 53 of every address for themselves.
+	ResolverVia netip.AddrPort
+	Files       []File
+}
+
+// Interface is a veth pair: Host end on Bridge, Name inside.
+type Interface struct {
+	Endpoint string // ID: the alias of the host end says it
+	Host     string // link name of the host end
+	Name     string // link name inside
+	Bridge   string
+	MAC      string
+	Addrs    []netip.Prefix
+	MTU      int
+}
+
+// Route is one route inside a sandbox. A zero Dst is the default route.
+type Route struct {
+	Dst netip.Prefix
+	Via netip.Addr
+	Dev string // link name inside
+}
+
+// File is a file of the engine's that is mounted into a container: written in
+// place, so that the mount keeps showing it.
+type File struct {
+	Path    string
+	Content string
+	Mode    uint32
+}
+
+// Claim is a host port that is held so that no other program takes it.
+type Claim struct {
+	IP    netip.Addr // unspecified: every address of the family
+	Proto string     // tcp, udp, sctp
+	Port  uint16
+}
+
+// Target is where a published port leads.
+type Target struct {
+	IP   netip.Addr
+	Port uint16
+}
+
+// Firewall is every element of the named sets and maps of `table inet
+// jackstay`. The rules themselves are constant; see kernel/nft/ruleset.nft.
+type Firewall struct {
+	// Bridges are the link names of our bridges.
+	Bridges map[string]struct{}
+	// Internal are those whose containers reach nothing outside.
+	Internal map[string]struct{}
+	// Masquerade are the subnets whose traffic leaves with the host's address.
+	Masquerade map[netip.Prefix]struct{}
+	// Hairpin pairs a subnet with its bridge: traffic that comes back to the
+	// subnet it came from through a published port takes the bridge's address,
+	// or the answer would not come back this way.
+	Hairpin map[HairpinKey]struct{}
+	// Publish maps a host address and port, PublishAny a port of every address.
+	Publish    map[Claim]Target
+	PublishAny map[PortKey]Target
+}
+
+// HairpinKey is an element of the hairpin set.
+type HairpinKey struct {
+	Subnet netip.Prefix
+	Bridge string
+}
+
+// PortKey is a protocol and a port on every address of a family.
+type PortKey struct {
+	V6    bool
+	Proto string
+	Port  uint16
+}
+
+// Zones is what the resolver answers from.
+type Zones struct {
+	// Networks: network ID to its names.
+	Networks map[string]*Zone
+	// Views: container ID (the owner of a sandbox) to what it sees.
+	Views map[string]*View
+	// Upstreams are the host's resolvers; Search its search list.
+	Upstreams []netip.AddrPort
+}
+
+// Zone is one network's names, lower-case without a final dot, to addresses in
+// no particular order; Reverse holds address to name for PTR.
+type Zone struct {
+	Names   map[string][]netip.Addr
+	Reverse map[netip.Addr]string
+}
+
+// View is one container's sight: its own link aliases first, then the
+// networks it is on in order, then upstream.
+type View struct {
+	Aliases   map[string][]netip.Addr
+	Networks  []string
+	Upstreams []netip.AddrPort // --dns; empty: the host's
+	// NoForward is set for containers on internal networks only: foreign names are not looked up.
+	NoForward bool
+}

@@ -1,0 +1,23 @@
+// Package model holds the plain values the rest of Jackstay speaks in:
+// containers, networks, endpoints, links, ports, volumes, and the immutable
+// snapshot of all of them. It imports the standard library only.
+package model
+
+// Snapshot is every choice at one revision. It is immutable: readers share it
+// without locks, and nobody changes a record reached through it.
+type Snapshot struct {
+	Revision   uint64
+	Containers map[string]*Container // by ID
+	Networks   map[string]*Network   // by ID
+	Endpoints  map[string]*Endpoint  // by ID
+	Links      map[string]*Link      // by ID
+	Volumes    map[string]*Volume    // by name
+
+	// Indexes, derived from the above and never stored.
+	ContainerNames map[string]string               // name to ID
+	NetworkNames   map[string]string               // name to ID
+	ByContainer    map[string][]*Endpoint          // container ID to endpoints, in Order
+	ByNetwork      map[string]map[string]*Endpoint // network ID to endpoints by ID
+	LinksOf        map[string][]*Link              // container ID to its links, sorted by ID
+	Ports          map[PortKey]string              // held host port to container ID
+}
