@@ -13,7 +13,7 @@ import (
 // what carries our alias is ever listed or deleted.
 type Links interface {
 	// Observe lists what is ours on the host: bridges, host ends, namespaces.
-	Observe(ctx context.Context) (Observed, error)
+	Observe(ctx context.Context) (desired.Observed, error)
 	// ObserveSandbox looks into a namespace: what of the wanted sandbox is
 	// missing or different. Interfaces it does not know are left alone.
 	ObserveSandbox(ctx context.Context, want *desired.Sandbox) (intact bool, err error)
@@ -41,20 +41,6 @@ type Links interface {
 	// Watch signals, coalesced, that a link or address of ours was changed or
 	// deleted on the host, by anybody. It ends with ctx.
 	Watch(ctx context.Context) (<-chan struct{}, error)
-}
-
-// Observed is what of ours is on the host.
-type Observed struct {
-	Bridges    map[string]desired.Bridge // by link name
-	HostEnds   map[string]HostEnd        // by link name
-	Namespaces map[string]struct{}       // by container ID
-}
-
-// HostEnd is the host end of a veth pair.
-type HostEnd struct {
-	Endpoint string // from its alias
-	Bridge   string // its master's name; empty: none
-	Up       bool
 }
 
 // Firewall is `table inet jackstay`.

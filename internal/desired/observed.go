@@ -1,0 +1,15 @@
+package desired
+
+// Observed is what of ours is on the host.
+type Observed struct {
+	Bridges    map[string]Bridge   // by link name
+	HostEnds   map[string]HostEnd  // by link name
+	Namespaces map[string]struct{} // by container ID
+}
+
+// HostEnd is the host end of a veth pair.
+type HostEnd struct {
+	Endpoint string // from its alias
+	Bridge   string // its master's name; empty: none
+	Up       bool
+}
