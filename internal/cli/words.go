@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// words turns docker/cli's own name in its help and errors into ours. What
+// names something of Docker's (Docker Hub, a Dockerfile, a docker-archive, a
+// path below .docker) stays.
+var words = []struct {
+	from *regexp.Regexp
+	to   string
+}{
+	{regexp.MustCompile(`(?m)^docker: `), "jackstay: "},
+	{regexp.MustCompile(`\bdocker (COMMAND|API|[a-z]+)\b`), "jackstay $1"},
+	{regexp.MustCompile(`'docker'`), "'jackstay'"},
+	{regexp.MustCompile(`\bthe docker daemon\b`), "jackstayd"},
+	{regexp.MustCompile(`\bDocker (daemon|API|client|server|host|objects|system)`), "Jackstay $1"},
+	{regexp.MustCompile(`\bManage Docker\b`), "Manage Jackstay"},
+	{regexp.MustCompile(`the Docker version`), "the Jackstay version"},
+	{regexp.MustCompile(`\bDOCKER_HOST\b`), HostEnv},
+}
+
+func reword(s string) string {
+	if !strings.Contains(s, "ocker") {
+		return s
+	}
+	for _, w := range words {
+		s = w.from.ReplaceAllString(s, w.to)
+	}
+	return s
+}
+
+// rewordCommands goes through the help of a command and all below it.
+func rewordCommands(c *cobra.Command) {
+	c.Short, c.Long, c.Example = reword(c.Short), reword(c.Long), reword(c.Example)
+	if aliases, ok := c.Annotations["aliases"]; ok {
+		c.Annotations["aliases"] = reword(aliases)
+	}
+	c.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = reword(f.Usage) })
+	for _, sub := range c.Commands() {
+		rewordCommands(sub)
+	}
+}

@@ -1,0 +1,9 @@
+// Package version says which Jackstay this is.
+package version
+
+// Version is the release; Commit is set by the linker (-X) to the revision
+// that was built.
+const Version = "0.1.0"
+
+// Commit is the short revision, or unknown when built without the Makefile.
+var Commit = "unknown"
