@@ -1,0 +1,94 @@
+package host
+
+import (
+	"archive/tar"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// cacheDir keeps archives between runs; they are made again when absent.
+func cacheDir(t testing.TB) string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = "/var/tmp"
+	}
+	dir = filepath.Join(dir, "jackstay-test")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var busybox sync.Mutex
+
+// BusyboxTar gives an archive with Debian's static busybox and its applets.
+func BusyboxTar(t testing.TB) string {
+	t.Helper()
+	busybox.Lock()
+	defer busybox.Unlock()
+	path := filepath.Join(cacheDir(t), "busybox.tar")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	binary, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Fatal("busybox-static is not installed; .ci/run installs what the tests need")
+	}
+	list, err := exec.Command("/bin/busybox", "--list").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(f.Name())
+	w := tar.NewWriter(f)
+	add := func(h *tar.Header, body []byte) {
+		h.Size = int64(len(body))
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range []string{"bin", "etc", "proc", "sys", "dev", "root", "var"} {
+		add(&tar.Header{Name: d + "/", Typeflag: tar.TypeDir, Mode: 0o755}, nil)
+	}
+	add(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}, nil)
+	add(&tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, binary)
+	for _, applet := range strings.Fields(string(list)) {
+		if applet != "busybox" {
+			add(&tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox"}, nil)
+		}
+	}
+	add(&tar.Header{Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
+	add(&tar.Header{Name: "etc/group", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:\nnogroup:x:65534:\n"))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// DebianTar gives an archive of distribution packages made by
+// examples/images/debian-image, kept between runs under name.
+func DebianTar(t testing.TB, name string, packages ...string) string {
+	t.Helper()
+	path := filepath.Join(cacheDir(t), name+".tar")
+	script := filepath.Join(filepath.Dir(binDir(t)), "examples/images/debian-image")
+	if out, err := exec.Command(script, append([]string{path}, packages...)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", script, packages, err, out)
+	}
+	return path
+}
