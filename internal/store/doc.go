@@ -6,11 +6,34 @@
 //	snap, err := s.Soft(func(tx *store.Tx) error { … })    // visible at once; on disk with the
 //	                                                       // next Update or within 100 ms. For what the
 //	                                                       // runtime's own files tell again after a crash.
-//	s.Snapshot(); <-s.Changed()                            // Changed's channel closes at the next revision
+//	changed := s.Changed(); snap := s.Snapshot(); <-changed // the channel closes at the next revision
 //
 // Tx: Snapshot() *model.Snapshot shows the transaction's own writes;
 // PutContainer, PutNetwork, PutEndpoint, PutLink, PutVolume take a pointer the
 // caller gives up; DeleteContainer(id), DeleteNetwork(id), DeleteEndpoint(id),
 // DeleteLink(id), DeleteVolume(name). An error or panic in the closure leaves
 // everything as it was. Updates of several goroutines share one fsync.
+//
+// # What is visible when
+//
+// Closures run one at a time, each against the newest state, written or not. A
+// reader's Snapshot moves when the write is on disk, so nobody acts on a choice
+// that a full disk takes back. A Soft whose closure saw an Update that is still
+// being written becomes visible, and returns, right behind it. When a write
+// fails, its callers and those whose closures had built on it get
+// errs.Unavailable, and everything is as before.
+//
+// # What the store refuses
+//
+// A container or network name, or a host port, that another holds; an address
+// that another endpoint of the network has; and, when the closure is done, an
+// endpoint or a link of a container or network that is not there. Deleting a
+// container deletes its endpoints, its links, and the links that lead to it.
+// Deleting what is absent succeeds.
+//
+// # Revisions
+//
+// The upper 32 bits count the times the file was opened, the lower ones the
+// changes since: a revision never comes again, not even when a crash lost the
+// last Soft ones.
 package store

@@ -1,0 +1,366 @@
+package store
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// Tx is one transaction: valid inside its closure only.
+type Tx struct {
+	snap *model.Snapshot  // base's maps until one is touched, then our own
+	own  map[any]struct{} // which maps are ours already: field or network ID
+	keys map[key]struct{} // records put or deleted
+	done bool
+}
+
+// The maps a transaction copies before it changes them.
+const (
+	ownContainers = iota
+	ownNetworks
+	ownEndpoints
+	ownLinks
+	ownVolumes
+	ownContainerNames
+	ownNetworkNames
+	ownByContainer
+	ownByNetwork
+	ownLinksOf
+	ownPorts
+)
+
+func newTx(base *model.Snapshot) *Tx {
+	snap := *base
+	snap.Revision++
+	return &Tx{snap: &snap, own: map[any]struct{}{}, keys: map[key]struct{}{}}
+}
+
+// Snapshot shows the state with the transaction's own writes so far.
+func (tx *Tx) Snapshot() *model.Snapshot { return tx.snap }
+
+// mine makes *m the transaction's own copy, once, and gives it.
+func mine[K comparable, V any](tx *Tx, owner any, m *map[K]V) map[K]V {
+	if _, ok := tx.own[owner]; !ok {
+		tx.own[owner] = struct{}{}
+		if *m = maps.Clone(*m); *m == nil {
+			*m = map[K]V{}
+		}
+	}
+	return *m
+}
+
+func (tx *Tx) touch(kind kind, id string) {
+	if tx.done {
+		panic("store: transaction used after its closure returned")
+	}
+	tx.keys[key{kind, id}] = struct{}{}
+}
+
+// PutContainer stores c, which the caller gives up. A name or a host port that
+// another container holds is errs.Conflict.
+func (tx *Tx) PutContainer(c *model.Container) error {
+	if c.ID == "" || c.Name == "" {
+		return errs.New(errs.Invalid, "container %q has no ID or no name", c.ID+c.Name)
+	}
+	s := tx.snap
+	if holder, ok := s.ContainerNames[c.Name]; ok && holder != c.ID {
+		return errs.New(errs.Conflict, "the container name %q is already in use by container %s", c.Name, holder)
+	}
+	if err := freePorts(s, c); err != nil {
+		return err
+	}
+	tx.touch(kindContainer, c.ID)
+	old := s.Containers[c.ID]
+	mine(tx, ownContainers, &s.Containers)[c.ID] = c
+	if old == nil || old.Name != c.Name {
+		names := mine(tx, ownContainerNames, &s.ContainerNames)
+		if old != nil {
+			delete(names, old.Name)
+		}
+		names[c.Name] = c.ID
+	}
+	tx.indexPorts(c.ID, old, c)
+	return nil
+}
+
+// freePorts refuses ports that another container holds or that c holds twice.
+func freePorts(s *model.Snapshot, c *model.Container) error {
+	for i, m := range c.Ports {
+		if holder, ok := s.Ports[m.Key()]; ok && holder != c.ID {
+			return errs.New(errs.Conflict, "host port %s %d/%s is held by container %s", m.HostIP, m.HostPort, m.Port.Proto, holder)
+		}
+		if len(c.Ports) <= 64 && slices.ContainsFunc(c.Ports[:i], func(o model.PortMapping) bool { return o.Key() == m.Key() }) {
+			return errs.New(errs.Conflict, "host port %s %d/%s is held twice by container %s", m.HostIP, m.HostPort, m.Port.Proto, c.ID)
+		}
+	}
+	if len(c.Ports) <= 64 {
+		return nil
+	}
+	seen := make(map[model.PortKey]struct{}, len(c.Ports))
+	for _, m := range c.Ports {
+		seen[m.Key()] = struct{}{}
+	}
+	if len(seen) != len(c.Ports) {
+		return errs.New(errs.Conflict, "a host port is held twice by container %s", c.ID)
+	}
+	return nil
+}
+
+// indexPorts moves Ports from the old record of a container to the new one;
+// either may be nil.
+func (tx *Tx) indexPorts(id string, old, c *model.Container) {
+	var before, after []model.PortMapping
+	if old != nil {
+		before = old.Ports
+	}
+	if c != nil {
+		after = c.Ports
+	}
+	if slices.Equal(before, after) {
+		return
+	}
+	ports := mine(tx, ownPorts, &tx.snap.Ports)
+	for _, m := range before {
+		delete(ports, m.Key())
+	}
+	for _, m := range after {
+		ports[m.Key()] = id
+	}
+}
+
+// DeleteContainer deletes a container with its endpoints, its links and the
+// links that lead to it.
+func (tx *Tx) DeleteContainer(id string) {
+	s := tx.snap
+	old, ok := s.Containers[id]
+	if !ok {
+		return
+	}
+	tx.touch(kindContainer, id)
+	for _, e := range s.ByContainer[id] {
+		tx.DeleteEndpoint(e.ID)
+	}
+	for _, l := range s.Links {
+		if l.ContainerID == id || l.TargetID == id {
+			tx.DeleteLink(l.ID)
+		}
+	}
+	delete(mine(tx, ownContainers, &s.Containers), id)
+	delete(mine(tx, ownContainerNames, &s.ContainerNames), old.Name)
+	tx.indexPorts(id, old, nil)
+}
+
+// PutNetwork stores n, which the caller gives up. A name that another network
+// has is errs.Conflict.
+func (tx *Tx) PutNetwork(n *model.Network) error {
+	if n.ID == "" || n.Name == "" {
+		return errs.New(errs.Invalid, "network %q has no ID or no name", n.ID+n.Name)
+	}
+	s := tx.snap
+	if holder, ok := s.NetworkNames[n.Name]; ok && holder != n.ID {
+		return errs.New(errs.Conflict, "network with name %s already exists: %s", n.Name, holder)
+	}
+	tx.touch(kindNetwork, n.ID)
+	names := mine(tx, ownNetworkNames, &s.NetworkNames)
+	if old := s.Networks[n.ID]; old != nil {
+		delete(names, old.Name)
+	}
+	names[n.Name] = n.ID
+	mine(tx, ownNetworks, &s.Networks)[n.ID] = n
+	return nil
+}
+
+// DeleteNetwork deletes a network. Its endpoints and the links over it must be
+// gone by the end of the transaction.
+func (tx *Tx) DeleteNetwork(id string) {
+	s := tx.snap
+	old, ok := s.Networks[id]
+	if !ok {
+		return
+	}
+	tx.touch(kindNetwork, id)
+	delete(mine(tx, ownNetworks, &s.Networks), id)
+	delete(mine(tx, ownNetworkNames, &s.NetworkNames), old.Name)
+}
+
+// PutEndpoint stores e, which the caller gives up. An address that another
+// endpoint of the network has is errs.Conflict.
+func (tx *Tx) PutEndpoint(e *model.Endpoint) error {
+	if e.ID == "" || e.ContainerID == "" || e.NetworkID == "" {
+		return errs.New(errs.Invalid, "endpoint %q has no ID, no container or no network", e.ID)
+	}
+	s := tx.snap
+	old := s.Endpoints[e.ID]
+	if old == nil || old.NetworkID != e.NetworkID || old.IPv4 != e.IPv4 || old.IPv6 != e.IPv6 {
+		if err := freeAddress(s, e); err != nil {
+			return err
+		}
+	}
+	tx.touch(kindEndpoint, e.ID)
+	mine(tx, ownEndpoints, &s.Endpoints)[e.ID] = e
+	if old != nil && (old.ContainerID != e.ContainerID || old.NetworkID != e.NetworkID) {
+		tx.unindexEndpoint(old)
+	}
+	tx.members(e.NetworkID)[e.ID] = e
+	of := without(s.ByContainer[e.ContainerID], func(o *model.Endpoint) bool { return o.ID == e.ID })
+	of = append(of, e)
+	slices.SortFunc(of, compareEndpoints)
+	mine(tx, ownByContainer, &s.ByContainer)[e.ContainerID] = of
+	return nil
+}
+
+// freeAddress refuses an address that another endpoint of the network has.
+func freeAddress(s *model.Snapshot, e *model.Endpoint) error {
+	for _, o := range s.ByNetwork[e.NetworkID] {
+		if o.ID == e.ID {
+			continue
+		}
+		if e.IPv4.IsValid() && o.IPv4.Addr() == e.IPv4.Addr() {
+			return addressHeld(e.IPv4.Addr(), o)
+		}
+		if e.IPv6.IsValid() && o.IPv6.Addr() == e.IPv6.Addr() {
+			return addressHeld(e.IPv6.Addr(), o)
+		}
+	}
+	return nil
+}
+
+func addressHeld(addr netip.Addr, holder *model.Endpoint) error {
+	return errs.New(errs.Conflict, "address %s of network %s is held by container %s", addr, holder.NetworkID, holder.ContainerID)
+}
+
+// compareEndpoints sorts a container's endpoints: in order of request.
+func compareEndpoints(a, b *model.Endpoint) int {
+	return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
+}
+
+// DeleteEndpoint deletes an endpoint.
+func (tx *Tx) DeleteEndpoint(id string) {
+	old, ok := tx.snap.Endpoints[id]
+	if !ok {
+		return
+	}
+	tx.touch(kindEndpoint, id)
+	delete(mine(tx, ownEndpoints, &tx.snap.Endpoints), id)
+	tx.unindexEndpoint(old)
+}
+
+// unindexEndpoint takes an endpoint out of ByNetwork and ByContainer.
+func (tx *Tx) unindexEndpoint(e *model.Endpoint) {
+	s := tx.snap
+	if members := tx.members(e.NetworkID); len(members) > 1 {
+		delete(members, e.ID)
+	} else {
+		delete(s.ByNetwork, e.NetworkID)
+		delete(tx.own, membersOf(e.NetworkID))
+	}
+	setOrDelete(mine(tx, ownByContainer, &s.ByContainer), e.ContainerID,
+		without(s.ByContainer[e.ContainerID], func(o *model.Endpoint) bool { return o.ID == e.ID }))
+}
+
+// membersOf names the transaction's own copy of ByNetwork[id].
+type membersOf string
+
+// members gives the transaction's own ByNetwork[id].
+func (tx *Tx) members(networkID string) map[string]*model.Endpoint {
+	byNetwork := mine(tx, ownByNetwork, &tx.snap.ByNetwork)
+	m := byNetwork[networkID]
+	m = mine(tx, membersOf(networkID), &m)
+	byNetwork[networkID] = m
+	return m
+}
+
+// PutLink stores l, which the caller gives up. Its ID must be its LinkID.
+func (tx *Tx) PutLink(l *model.Link) error {
+	if l.Alias == "" || l.ID != model.LinkID(l.ContainerID, l.NetworkID, l.Alias) {
+		return errs.New(errs.Invalid, "link %q does not carry the ID of its container, network and alias", l.ID)
+	}
+	s := tx.snap
+	tx.touch(kindLink, l.ID)
+	mine(tx, ownLinks, &s.Links)[l.ID] = l
+	of := without(s.LinksOf[l.ContainerID], func(o *model.Link) bool { return o.ID == l.ID })
+	of = append(of, l)
+	slices.SortFunc(of, compareLinks)
+	mine(tx, ownLinksOf, &s.LinksOf)[l.ContainerID] = of
+	return nil
+}
+
+func compareLinks(a, b *model.Link) int { return cmp.Compare(a.ID, b.ID) }
+
+// DeleteLink deletes a link.
+func (tx *Tx) DeleteLink(id string) {
+	s := tx.snap
+	old, ok := s.Links[id]
+	if !ok {
+		return
+	}
+	tx.touch(kindLink, id)
+	delete(mine(tx, ownLinks, &s.Links), id)
+	setOrDelete(mine(tx, ownLinksOf, &s.LinksOf), old.ContainerID,
+		without(s.LinksOf[old.ContainerID], func(o *model.Link) bool { return o.ID == id }))
+}
+
+// PutVolume stores v, which the caller gives up.
+func (tx *Tx) PutVolume(v *model.Volume) error {
+	if v.Name == "" {
+		return errs.New(errs.Invalid, "a volume has no name")
+	}
+	tx.touch(kindVolume, v.Name)
+	mine(tx, ownVolumes, &tx.snap.Volumes)[v.Name] = v
+	return nil
+}
+
+// DeleteVolume deletes a volume.
+func (tx *Tx) DeleteVolume(name string) {
+	if _, ok := tx.snap.Volumes[name]; !ok {
+		return
+	}
+	tx.touch(kindVolume, name)
+	delete(mine(tx, ownVolumes, &tx.snap.Volumes), name)
+}
+
+// without gives a new slice that lacks what drop says: readers keep the old one.
+func without[T any](in []T, drop func(T) bool) []T {
+	out := make([]T, 0, len(in)+1)
+	for _, v := range in {
+		if !drop(v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func setOrDelete[T any](m map[string][]T, id string, v []T) {
+	if len(v) == 0 {
+		delete(m, id)
+	} else {
+		m[id] = v
+	}
+}
+
+// checkReferences refuses endpoints and links left without their container or
+// network. It looks at what the transaction touched only.
+func (tx *Tx) checkReferences() error {
+	s := tx.snap
+	for k := range tx.keys {
+		var err error
+		switch k.kind {
+		case kindEndpoint:
+			err = checkEndpoint(s, s.Endpoints[k.id])
+		case kindLink:
+			err = checkLink(s, s.Links[k.id])
+		case kindNetwork:
+			err = checkNetworkGone(s, k.id)
+		case kindContainer:
+			err = checkContainerGone(s, k.id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
