@@ -14,13 +14,16 @@ build: ## bin/jackstay and bin/jackstayd, static
 bin/guestbook: $(wildcard examples/guestbook/*.go)
 	$(GOBUILD) -o $@ ./examples/guestbook
 
+bin/probe: $(wildcard test/probe/*.go)
+	$(GOBUILD) -o $@ ./test/probe
+
 demo: build bin/guestbook ## two real containers, found by name, on a published port
 	./examples/demo/demo start
 
 demo-stop: ## leaves no trace of the demo
 	./examples/demo/demo stop
 
-test: build bin/guestbook ## unit, kernel and end-to-end tests; without root those that need none
+test: build bin/guestbook bin/probe ## unit, kernel and end-to-end tests; without root those that need none
 	./test/run
 
 lint: ## gofmt, go vet, and golangci-lint if it is there

@@ -25,14 +25,14 @@ const Timeout = 60 * time.Second
 
 // Host is one test host.
 type Host struct {
-	T       testing.TB
-	Dir     string // all of its files
-	holder  *exec.Cmd
-	daemon  *exec.Cmd
-	exited  chan struct{} // closed when the daemon's process is reaped
-	log     *os.File
-	args    []string
-	Bin     string // where jackstay and jackstayd are
+	T      testing.TB
+	Dir    string // all of its files
+	holder *exec.Cmd
+	daemon *exec.Cmd
+	exited chan struct{} // closed when the daemon's process is reaped
+	log    *os.File
+	args   []string
+	Bin    string // where jackstay and jackstayd are
 }
 
 // Root and Run are the daemon's directories, Socket its API.

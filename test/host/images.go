@@ -25,14 +25,22 @@ func cacheDir(t testing.TB) string {
 
 var busybox sync.Mutex
 
-// BusyboxTar gives an archive with Debian's static busybox and its applets.
+// BusyboxTar gives an archive with Debian's static busybox, its applets, and
+// test/probe.
 func BusyboxTar(t testing.TB) string {
 	t.Helper()
 	busybox.Lock()
 	defer busybox.Unlock()
 	path := filepath.Join(cacheDir(t), "busybox.tar")
-	if _, err := os.Stat(path); err == nil {
-		return path
+	probePath := filepath.Join(binDir(t), "probe")
+	probe, err := os.ReadFile(probePath)
+	if err != nil {
+		t.Fatal("bin/probe is not there: run `make bin/probe` first (or `make test`)")
+	}
+	if made, err := os.Stat(path); err == nil {
+		if source, err := os.Stat(probePath); err == nil && made.ModTime().After(source.ModTime()) {
+			return path
+		}
 	}
 	binary, err := os.ReadFile("/bin/busybox")
 	if err != nil {
@@ -69,6 +77,7 @@ func BusyboxTar(t testing.TB) string {
 	}
 	add(&tar.Header{Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
 	add(&tar.Header{Name: "etc/group", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:\nnogroup:x:65534:\n"))
+	add(&tar.Header{Name: "bin/probe", Typeflag: tar.TypeReg, Mode: 0o755}, probe)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
