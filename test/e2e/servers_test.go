@@ -110,7 +110,7 @@ listen web
 	h.J("run", "-d", "--name", "lb", "--link", "web-1", "--link", "web-2", "-p", "80:80", "-v", haproxy+":/haproxy.cfg:ro", "debian", "haproxy", "-db", "-f", "/haproxy.cfg")
 	h.Eventually(10*time.Second, func() error {
 		if r := outside.TrySh("curl -s --max-time 2 http://10.98.0.1/"); !strings.HasPrefix(r.Stdout, "nginx web-") {
-			return errorf("haproxy: %+v\n%s", r, h.TryJ("logs", "lb"))
+			return errorf("haproxy: %+v\n%+v", r, h.TryJ("logs", "lb"))
 		}
 		return nil
 	})
