@@ -57,7 +57,7 @@ func Subnet(pools []model.AddressPool, taken []netip.Prefix) (netip.Prefix, erro
 // firstFree gives the first piece of base with size bits that overlaps nothing
 // taken, or the zero prefix. Every piece costs one look-up, however many are taken.
 func firstFree(base netip.Prefix, size int, taken []netip.Prefix) netip.Prefix {
-	var wide []netip.Prefix              // larger than a piece
+	var wide []netip.Prefix               // larger than a piece
 	pieces := map[netip.Prefix]struct{}{} // those with something taken inside
 	for _, t := range taken {
 		switch {
