@@ -1,0 +1,169 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/desired"
+)
+
+// A flow keeps the translation of its first packet for as long as it lives, so
+// a port that leads elsewhere now needs its old flows ended: a UDP client that
+// keeps sending would never notice (moby#8795). Likewise a flow that began
+// before its UDP port was published never gets translated.
+
+// published is a published port as a flow shows it: by what it was sent to.
+type published struct {
+	proto byte
+	port  uint16
+	v6    bool
+}
+
+// ending is the flows to end.
+type ending struct {
+	// dropped: these ports led to these targets and do no more.
+	dropped map[published][]desired.Target
+	// fresh: UDP ports whose untranslated flows are stale, with the host
+	// addresses they are published on; an invalid one means all.
+	fresh map[published][]netip.Addr
+}
+
+// changes gives what ends when old is replaced: of old what current does not
+// have the same, and of fresh the UDP ports.
+func changes(old, current, fresh desired.Firewall) ending {
+	e := ending{map[published][]desired.Target{}, map[published][]netip.Addr{}}
+	drop := func(proto string, port uint16, t desired.Target) {
+		p := keyOf(proto, port, t.IP.Is6())
+		e.dropped[p] = append(e.dropped[p], t)
+	}
+	for c, t := range old.Publish {
+		if current.Publish[c] != t {
+			drop(c.Proto, c.Port, t)
+		}
+	}
+	for k, t := range old.PublishAny {
+		if current.PublishAny[k] != t {
+			drop(k.Proto, k.Port, t)
+		}
+	}
+	for c := range fresh.Publish {
+		if c.Proto == "udp" {
+			p := keyOf(c.Proto, c.Port, c.IP.Is6())
+			e.fresh[p] = append(e.fresh[p], c.IP)
+		}
+	}
+	for k := range fresh.PublishAny {
+		if k.Proto == "udp" {
+			p := keyOf(k.Proto, k.Port, k.V6)
+			e.fresh[p] = append(e.fresh[p], netip.Addr{})
+		}
+	}
+	return e
+}
+
+func keyOf(proto string, port uint16, v6 bool) published {
+	n, _ := protoNumber(proto)
+	return published{n, port, v6}
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter: whether a flow
+// is one to end. A flow's reply comes from where its packets were led to.
+func (e ending) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	to := addrOf(flow.Forward.DstIP)
+	p := published{flow.Forward.Protocol, flow.Forward.DstPort, to.Is6()}
+	from := desired.Target{IP: addrOf(flow.Reverse.SrcIP), Port: flow.Reverse.SrcPort}
+	for _, t := range e.dropped[p] {
+		if t == from {
+			return true
+		}
+	}
+	untranslated := from.IP == to && from.Port == p.port
+	for _, a := range e.fresh[p] {
+		if untranslated && (!a.IsValid() || a == to) {
+			return true
+		}
+	}
+	return false
+}
+
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+func (e ending) families() []netlink.InetFamily {
+	var v4, v6 bool
+	for p := range e.dropped {
+		v4, v6 = v4 || !p.v6, v6 || p.v6
+	}
+	for p := range e.fresh {
+		v4, v6 = v4 || !p.v6, v6 || p.v6
+	}
+	var out []netlink.InetFamily
+	if v4 {
+		out = append(out, unix.AF_INET)
+	}
+	if v6 {
+		out = append(out, unix.AF_INET6)
+	}
+	return out
+}
+
+// flows ends flows, one job after the other.
+type flows struct {
+	log     *slog.Logger
+	pending sync.WaitGroup
+}
+
+// wait returns when no job is under way: a port must not be published again
+// before its old flows are ended, or new ones would end with them.
+func (f *flows) wait() { f.pending.Wait() }
+
+// end ends flows. Reading the table takes about a millisecond per thousand
+// flows of the host, so a stop does not wait for it; publishing a UDP port
+// does, or its first packets could be lost.
+func (f *flows) end(e ending) error {
+	families := e.families()
+	if len(families) == 0 {
+		return nil
+	}
+	if len(e.fresh) > 0 {
+		return endFlows(e, families)
+	}
+	f.pending.Go(func() {
+		if err := endFlows(e, families); err != nil {
+			f.log.Warn("flows of ports that are no longer published may go on", "error", err)
+		}
+	})
+	return nil
+}
+
+// flowTries bounds the retries of a dump that changes interrupted.
+const flowTries = 3
+
+func endFlows(e ending, families []netlink.InetFamily) error {
+	for _, family := range families {
+		var err error
+		for range flowTries {
+			if _, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, e); !errors.Is(err, netlink.ErrDumpInterrupted) {
+				break
+			}
+		}
+		// An interrupted dump misses at most flows that began during it, and
+		// those met the new rules. Without connection tracking there are none.
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("end tracked flows of published ports: %w", err)
+		}
+	}
+	return nil
+}
+
+// publishMaps are the maps of which flows depend.
+func publishMaps() []string { return []string{mapPublish4, mapPublish6, mapAny4, mapAny6} }
