@@ -2,6 +2,9 @@ package host
 
 import (
 	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,61 +36,60 @@ func BusyboxTar(t testing.TB) string {
 	defer busybox.Unlock()
 	path := filepath.Join(cacheDir(t), "busybox.tar")
 	probePath := filepath.Join(binDir(t), "probe")
-	probe, err := os.ReadFile(probePath)
-	if err != nil {
-		t.Fatal("bin/probe is not there: run `make bin/probe` first (or `make test`)")
-	}
 	if made, err := os.Stat(path); err == nil {
 		if source, err := os.Stat(probePath); err == nil && made.ModTime().After(source.ModTime()) {
 			return path
 		}
 	}
-	binary, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Fatal("busybox-static is not installed; .ci/run installs what the tests need")
-	}
-	list, err := exec.Command("/bin/busybox", "--list").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(f.Name())
-	w := tar.NewWriter(f)
-	add := func(h *tar.Header, body []byte) {
-		h.Size = int64(len(body))
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(body); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, d := range []string{"bin", "etc", "proc", "sys", "dev", "root", "var"} {
-		add(&tar.Header{Name: d + "/", Typeflag: tar.TypeDir, Mode: 0o755}, nil)
-	}
-	add(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}, nil)
-	add(&tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, binary)
-	for _, applet := range strings.Fields(string(list)) {
-		if applet != "busybox" {
-			add(&tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox"}, nil)
-		}
-	}
-	add(&tar.Header{Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
-	add(&tar.Header{Name: "etc/group", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:\nnogroup:x:65534:\n"))
-	add(&tar.Header{Name: "bin/probe", Typeflag: tar.TypeReg, Mode: 0o755}, probe)
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := MakeBusyboxTar(path, probePath); err != nil {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// MakeBusyboxTar writes an archive with Debian's static busybox, its applets,
+// and the probe at that path.
+func MakeBusyboxTar(path, probe string) error {
+	probeBinary, err := os.ReadFile(probe)
+	if err != nil {
+		return fmt.Errorf("run `make bin/probe` first: %w", err)
+	}
+	binary, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		return fmt.Errorf("busybox-static is not installed; .ci/run installs what the tests need: %w", err)
+	}
+	list, err := exec.Command("/bin/busybox", "--list").Output()
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	add := func(h tar.Header, body []byte) {
+		h.Size = int64(len(body))
+		err = errors.Join(err, w.WriteHeader(&h))
+		_, writeErr := w.Write(body)
+		err = errors.Join(err, writeErr)
+	}
+	for _, d := range []string{"bin", "etc", "proc", "sys", "dev", "root", "var"} {
+		add(tar.Header{Name: d + "/", Typeflag: tar.TypeDir, Mode: 0o755}, nil)
+	}
+	add(tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}, nil)
+	add(tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, binary)
+	add(tar.Header{Name: "bin/probe", Typeflag: tar.TypeReg, Mode: 0o755}, probeBinary)
+	for _, applet := range strings.Fields(string(list)) {
+		if applet != "busybox" {
+			add(tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox"}, nil)
+		}
+	}
+	add(tar.Header{Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
+	add(tar.Header{Name: "etc/group", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:\nnogroup:x:65534:\n"))
+	if err := errors.Join(err, w.Close()); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".part", out.Bytes(), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".part", path)
 }
 
 // DebianTar gives an archive of distribution packages made by
