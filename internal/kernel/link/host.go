@@ -1,0 +1,148 @@
+//go:build linux
+
+// Package link makes bridges, veth pairs and what is inside containers' network
+// namespaces agree with what is wanted, by netlink. Every call takes the whole
+// wanted state of one object and is idempotent: deleting what is absent
+// succeeds, and only links that carry our alias are ever changed or deleted.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/kernel/netns"
+)
+
+// Alias begins the alias of every link of ours; the full ID of its network
+// (bridges) or endpoint (host ends) follows.
+const Alias = "jackstay:"
+
+// Host is the machine's links and the containers' namespaces.
+type Host struct {
+	log   *slog.Logger
+	nl    *netlink.Handle
+	wire  wire
+	dir   *netns.Dir
+	known *ledger
+
+	// locks holds a *sync.Mutex per object, so that one object is changed by one
+	// caller at a time.
+	locks sync.Map
+}
+
+// New opens the host whose network namespace the caller is in; runDir/netns
+// holds the containers' namespaces.
+func New(runDir string, log *slog.Logger) (*Host, error) {
+	dir, err := netns.NewDir(filepath.Join(runDir, "netns"))
+	if err != nil {
+		return nil, err
+	}
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	w, err := dial()
+	if err != nil {
+		nl.Close()
+		return nil, err
+	}
+	return &Host{log: log, nl: nl, wire: w, dir: dir, known: newLedger()}, nil
+}
+
+// Close lets go of the sockets and, when no namespace is left, of the mount
+// point of their directory. Links and namespaces stay.
+func (h *Host) Close() error {
+	h.nl.Close()
+	h.wire.close()
+	return h.dir.Close()
+}
+
+// lock takes an object's lock and returns what releases it. Locks are a few
+// words each and live as long as the host.
+func (h *Host) lock(kind, name string) func() {
+	m, _ := h.locks.LoadOrStore(kind+"/"+name, new(sync.Mutex))
+	mu := m.(*sync.Mutex)
+	mu.Lock()
+	return mu.Unlock
+}
+
+// EnsureNamespace makes the container's network namespace with lo up, if it is
+// not there, and gives its path.
+func (h *Host) EnsureNamespace(ctx context.Context, container string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	defer h.lock("sandbox", container)()
+	return h.dir.Create(container)
+}
+
+// DeleteNamespace unmounts and removes the container's namespace. The kernel
+// deletes the links inside, and their host ends with them, once nothing uses
+// it any more, a moment later: DeleteHostEnd first makes it certain.
+func (h *Host) DeleteNamespace(_ context.Context, container string) error {
+	defer h.lock("sandbox", container)()
+	h.known.forgetOf(container)
+	if err := h.dir.Delete(container); err != nil {
+		return err
+	}
+	h.locks.Delete("sandbox/" + container)
+	return nil
+}
+
+// find looks a link up by name; nil, nil when there is none.
+func find(nl *netlink.Handle, name string) (netlink.Link, error) {
+	var l netlink.Link
+	err := retry(func() (err error) { l, err = nl.LinkByName(name); return })
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up link %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// retry repeats a netlink call that a signal or a change during a dump
+// interrupted. Repeating is safe: callers take EEXIST and ENOENT as done.
+func retry(fn func() error) error {
+	var err error
+	for range 20 {
+		err = fn()
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return err
+		}
+	}
+	return err
+}
+
+// retryAdd is retry for adding: what is there already is success.
+func retryAdd(fn func() error) error {
+	if err := retry(fn); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
+}
+
+// retryDelete is retry for deleting: what is gone already is success.
+func retryDelete(fn func() error) error {
+	err := retry(fn)
+	for _, gone := range []error{unix.ENOENT, unix.ENODEV, unix.ESRCH, unix.EADDRNOTAVAIL} {
+		if errors.Is(err, gone) {
+			return nil
+		}
+	}
+	return err
+}
+
+// owner gives the ID in a link's alias, and whether the link is ours.
+func owner(l netlink.Link) (string, bool) { return strings.CutPrefix(l.Attrs().Alias, Alias) }
+
+func up(l netlink.Link) bool { return l.Attrs().RawFlags&unix.IFF_UP != 0 }

@@ -1,0 +1,223 @@
+//go:build linux
+
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/errs"
+)
+
+// routeProtocol marks the routes we make inside a container (rtnetlink(7),
+// rtm_protocol: values from 4 up are free for programs), so that they are told
+// from the container's own.
+const routeProtocol netlink.RouteProtocol = 74
+
+// setInner gives the container's end its MAC, MTU and addresses, and takes it
+// up. A fresh one came with the first two.
+func (v *visit) setInner(i *desired.Interface, inner netlink.Link, mac net.HardwareAddr, fresh bool) error {
+	if fresh || wantsIPv6(i) {
+		// As Docker does: no IPv6 on an interface without an IPv6 address, for a
+		// link-local one would let containers reach each other past the plan.
+		if err := ensureIPv6(i); err != nil {
+			return err
+		}
+	}
+	var have []netip.Prefix
+	if !fresh {
+		var err error
+		if have, err = addrsOf(v.in, inner); err != nil {
+			return err
+		}
+		if err := v.correctInner(i, inner, mac); err != nil {
+			return err
+		}
+	}
+	for _, p := range i.Addrs {
+		if slices.Contains(have, p) {
+			continue
+		}
+		if err := retryAdd(func() error { return v.in.AddrAdd(inner, address(p)) }); err != nil {
+			return fmt.Errorf("add address %s: %w", p, err)
+		}
+	}
+	if !up(inner) {
+		if err := retry(func() error { return v.in.LinkSetUp(inner) }); err != nil {
+			return fmt.Errorf("take up: %w", err)
+		}
+	}
+	return nil
+}
+
+func (v *visit) correctInner(i *desired.Interface, inner netlink.Link, mac net.HardwareAddr) error {
+	a := inner.Attrs()
+	if mac != nil && a.HardwareAddr.String() != mac.String() {
+		if err := retry(func() error { return v.in.LinkSetHardwareAddr(inner, mac) }); err != nil {
+			return fmt.Errorf("set MAC address %s: %w", mac, err)
+		}
+	}
+	if i.MTU != 0 && a.MTU != i.MTU {
+		if err := retry(func() error { return v.in.LinkSetMTU(inner, i.MTU) }); err != nil {
+			return fmt.Errorf("set MTU %d: %w", i.MTU, err)
+		}
+	}
+	return nil
+}
+
+func wantsIPv6(i *desired.Interface) bool {
+	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+}
+
+// ensureIPv6 turns IPv6 on or off for an interface; a kernel without IPv6 has
+// nothing to turn off.
+func ensureIPv6(i *desired.Interface) error {
+	path := "net/ipv6/conf/" + i.Name + "/disable_ipv6"
+	if _, err := getSysctl(path); err != nil {
+		if wantsIPv6(i) {
+			return errs.New(errs.Unavailable, "it has an IPv6 address, and this kernel has no IPv6 (ipv6.disable=1?)")
+		}
+		return nil
+	}
+	return setSysctl(path, bit(!wantsIPv6(i)))
+}
+
+// ensureRoutes adds what is missing, and takes away routes of ours that are not
+// wanted any more. A route that the container made itself to the same
+// destination wins: inside, it decides.
+func (v *visit) ensureRoutes(s *desired.Sandbox) error {
+	have, err := listRoutes(v.in)
+	if err != nil {
+		return err
+	}
+	index := map[string]int{}
+	for _, r := range s.Routes {
+		if _, ok := index[r.Dev]; ok {
+			continue
+		}
+		l, err := find(v.in, r.Dev)
+		if err != nil {
+			return err
+		}
+		if l == nil {
+			return errs.New(errs.Invalid, "route to %s: the container has no interface %s", destination(r.Dst), r.Dev)
+		}
+		index[r.Dev] = l.Attrs().Index
+	}
+	for n := range have {
+		if r := &have[n]; r.Protocol == routeProtocol && !wantedRoute(r, s.Routes, index) {
+			if err := retryDelete(func() error { return v.in.RouteDel(r) }); err != nil {
+				return fmt.Errorf("delete route %s: %w", r, err)
+			}
+		}
+	}
+	for _, r := range s.Routes {
+		if slices.ContainsFunc(have, func(k netlink.Route) bool { return serves(&k, r, index[r.Dev]) }) {
+			continue
+		}
+		if err := v.addRoute(r, index[r.Dev]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *visit) addRoute(r desired.Route, index int) error {
+	k := &netlink.Route{LinkIndex: index, Protocol: routeProtocol}
+	if r.Dst.IsValid() {
+		k.Dst = toIPNet(r.Dst.Masked())
+	} else {
+		k.Dst = defaultDst(r.Via)
+	}
+	if r.Via.IsValid() {
+		k.Gw = r.Via.AsSlice()
+	} else {
+		k.Scope = unix.RT_SCOPE_LINK
+	}
+	err := retryAdd(func() error { return v.in.RouteAdd(k) })
+	if errors.Is(err, unix.ENETUNREACH) {
+		return errs.New(errs.Invalid, "route to %s: the gateway %s is not in a subnet of %s", destination(r.Dst), r.Via, r.Dev)
+	}
+	if err != nil {
+		return fmt.Errorf("add route to %s via %s: %w", destination(r.Dst), r.Via, err)
+	}
+	return nil
+}
+
+// listRoutes gives the main table.
+func listRoutes(h *netlink.Handle) ([]netlink.Route, error) {
+	var list []netlink.Route
+	err := retry(func() (err error) { list, err = h.RouteList(nil, netlink.FAMILY_ALL); return })
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return list, nil
+}
+
+// serves tells whether a route of the kernel is the wanted one, or one of the
+// container's own in its place.
+func serves(k *netlink.Route, want desired.Route, index int) bool {
+	if !sameDst(k, want) {
+		return false
+	}
+	return k.Protocol != routeProtocol || sameRoute(k, want, index)
+}
+
+func sameRoute(k *netlink.Route, want desired.Route, index int) bool {
+	via, _ := netip.AddrFromSlice(k.Gw)
+	return sameDst(k, want) && k.LinkIndex == index && via.Unmap() == want.Via
+}
+
+func sameDst(k *netlink.Route, want desired.Route) bool {
+	dst, ok := toPrefix(k.Dst)
+	v6 := k.Family == netlink.FAMILY_V6
+	if !ok || dst.Bits() == 0 { // the default route
+		return v6 == wantsV6(want) && (!want.Dst.IsValid() || want.Dst.Bits() == 0)
+	}
+	return want.Dst.IsValid() && dst == want.Dst.Masked()
+}
+
+func wantsV6(r desired.Route) bool {
+	if r.Dst.IsValid() {
+		return r.Dst.Addr().Is6()
+	}
+	return r.Via.Is6()
+}
+
+func wantedRoute(k *netlink.Route, routes []desired.Route, index map[string]int) bool {
+	return slices.ContainsFunc(routes, func(r desired.Route) bool { return sameRoute(k, r, index[r.Dev]) })
+}
+
+func defaultDst(via netip.Addr) *net.IPNet {
+	if via.Is6() {
+		return &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+	}
+	return &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+}
+
+func destination(dst netip.Prefix) string {
+	if !dst.IsValid() {
+		return "default"
+	}
+	return dst.String()
+}
+
+// explainFull puts the kernel's EXFULL, "exchange full", into words
+// (net/bridge/br_if.c: find_portno, BR_MAX_PORTS).
+func explainFull(err error, i *desired.Interface) error {
+	if errors.Is(err, unix.EXFULL) {
+		return errs.New(errs.Unavailable,
+			"network bridge %s is full: Linux allows 1,024 ports on a bridge; put further containers on another network", i.Bridge)
+	}
+	if err != nil {
+		return fmt.Errorf("put %s on network bridge %s: %w", i.Host, i.Bridge, err)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+//go:build linux
+
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/kernel/netns"
+)
+
+// Observe lists what of ours is on the host: bridges, host ends, namespaces.
+func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
+	out := desired.Observed{
+		Bridges: map[string]desired.Bridge{}, HostEnds: map[string]desired.HostEnd{}, Namespaces: map[string]struct{}{},
+	}
+	if err := ctx.Err(); err != nil {
+		return out, err
+	}
+	names, err := h.dir.List()
+	if err != nil {
+		return out, err
+	}
+	for _, n := range names {
+		out.Namespaces[n] = struct{}{}
+	}
+	var links []netlink.Link
+	if err := retry(func() (err error) { links, err = h.nl.LinkList(); return }); err != nil {
+		return out, fmt.Errorf("list links: %w", err)
+	}
+	addrs, err := addrsByIndex(h.nl)
+	if err != nil {
+		return out, err
+	}
+	byIndex := map[int]string{}
+	for _, l := range links {
+		byIndex[l.Attrs().Index] = l.Attrs().Name
+	}
+	seen := map[string]shape{}
+	for _, l := range links {
+		id, ours := owner(l)
+		if !ours {
+			continue
+		}
+		a, s := l.Attrs(), linkShape(l)
+		switch l.Type() {
+		case "bridge":
+			s.addrs = addrText(addrs[a.Index])
+			out.Bridges[a.Name] = observedBridge(l, id, addrs[a.Index])
+		case "veth":
+			out.HostEnds[a.Name] = desired.HostEnd{Endpoint: id, Bridge: byIndex[a.MasterIndex], Up: up(l)}
+		default:
+			continue
+		}
+		seen[a.Name] = s
+	}
+	h.known.replace(seen)
+	return out, nil
+}
+
+// observedBridge tells a bridge as it works: one that somebody took down has no
+// address in effect.
+func observedBridge(l netlink.Link, network string, addrs []netip.Prefix) desired.Bridge {
+	a := l.Attrs()
+	if !up(l) {
+		addrs = nil
+	}
+	localnet, _ := getSysctl("net/ipv4/conf/" + a.Name + "/route_localnet")
+	return desired.Bridge{
+		Name: a.Name, Network: network, MAC: a.HardwareAddr.String(), Addrs: sorted(addrs),
+		MTU: a.MTU, RouteLocalnet: localnet == "1",
+	}
+}
+
+func addrsByIndex(h *netlink.Handle) (map[int][]netip.Prefix, error) {
+	var list []netlink.Addr
+	if err := retry(func() (err error) { list, err = h.AddrList(nil, netlink.FAMILY_ALL); return }); err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	out := map[int][]netip.Prefix{}
+	for _, a := range list {
+		if p, ok := toPrefix(a.IPNet); ok && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
+			out[a.LinkIndex] = append(out[a.LinkIndex], p)
+		}
+	}
+	return out, nil
+}
+
+// ObserveSandbox looks into a namespace: whether everything of the wanted
+// sandbox is there and as wanted. Interfaces, addresses and routes it does not
+// know are the container's own and left alone.
+func (h *Host) ObserveSandbox(ctx context.Context, want *desired.Sandbox) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	defer h.lock("sandbox", want.Container)()
+	intact := false
+	err := netns.Do(h.dir.Path(want.Container), func() error {
+		in, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open netlink: %w", err)
+		}
+		defer in.Close()
+		v := &visit{host: h, in: in, container: want.Container}
+		intact, err = v.intact(want)
+		return err
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil // no namespace
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at the network of container %s: %w", short(want.Container), err)
+	}
+	return intact, nil
+}
+
+func (v *visit) intact(want *desired.Sandbox) (bool, error) {
+	index := map[string]int{}
+	for n := range want.Interfaces {
+		i := &want.Interfaces[n]
+		inner, err := find(v.in, i.Name)
+		if err != nil || inner == nil {
+			return false, err
+		}
+		index[i.Name] = inner.Attrs().Index
+		if ok, err := v.interfaceIntact(i, inner); err != nil || !ok {
+			return false, err
+		}
+	}
+	routes, err := listRoutes(v.in)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range want.Routes {
+		if !slices.ContainsFunc(routes, func(k netlink.Route) bool { return serves(&k, r, index[r.Dev]) }) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (v *visit) interfaceIntact(i *desired.Interface, inner netlink.Link) (bool, error) {
+	outer, err := find(v.host.nl, i.Host)
+	if err != nil || outer == nil {
+		return false, err
+	}
+	master, err := find(v.host.nl, i.Bridge)
+	if err != nil || master == nil {
+		return false, err
+	}
+	mac, err := parseMAC(i.MAC)
+	if err != nil {
+		return false, err
+	}
+	o, a := outer.Attrs(), inner.Attrs()
+	if !paired(outer, inner) || o.Alias != Alias+i.Endpoint || o.MasterIndex != master.Attrs().Index ||
+		!up(outer) || !up(inner) || mac != nil && mac.String() != a.HardwareAddr.String() ||
+		i.MTU != 0 && i.MTU != a.MTU {
+		return false, nil
+	}
+	have, err := addrsOf(v.in, inner)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range i.Addrs {
+		if !slices.Contains(have, p) {
+			return false, nil
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,253 @@
+//go:build linux
+
+package link
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/kernel/netns"
+)
+
+// EnsureSandbox makes the namespace's inside as wanted: missing veth pairs,
+// addresses, MACs, MTUs, routes, sysctls. What the container added for itself
+// stays: other addresses, other interfaces, a default route of its own.
+//
+// Looking up links by name only, it takes the same time on a host with a
+// thousand containers as on an empty one.
+func (h *Host) EnsureSandbox(ctx context.Context, s *desired.Sandbox) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer h.lock("sandbox", s.Container)()
+	defer h.known.begin(hostEnds(s)...)()
+	path, err := h.dir.Create(s.Container)
+	if err != nil {
+		return err
+	}
+	fd, err := netns.Open(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var anew []announcement
+	err = netns.DoFD(fd, func() error {
+		in, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open netlink: %w", err)
+		}
+		defer in.Close()
+		v := &visit{host: h, in: in, fd: fd, container: s.Container}
+		defer func() { anew = v.anew }()
+		return v.ensure(s)
+	})
+	announce(anew)
+	if err != nil {
+		return fmt.Errorf("network of container %s: %w", short(s.Container), err)
+	}
+	return nil
+}
+
+// visit is one stay in a container's namespace. Its thread is in the
+// namespace, and so is the netlink handle in; host's handles are the host's.
+type visit struct {
+	host      *Host
+	in        *netlink.Handle
+	fd        int // the namespace
+	container string
+	anew      []announcement // addresses that came with a new interface
+}
+
+func (v *visit) ensure(s *desired.Sandbox) error {
+	for i := range s.Interfaces {
+		if err := v.ensureInterface(&s.Interfaces[i]); err != nil {
+			return fmt.Errorf("interface %s: %w", s.Interfaces[i].Name, err)
+		}
+	}
+	if err := v.ensureRoutes(s); err != nil {
+		return err
+	}
+	for _, path := range slices.Sorted(maps.Keys(s.Sysctls)) {
+		if !strings.HasPrefix(path, "net/") || strings.Contains(path, "..") {
+			return errs.New(errs.Invalid, "sysctl %s: not one of a network namespace", dotted(path))
+		}
+		if err := setSysctl(path, s.Sysctls[path]); err != nil {
+			return errs.Wrap(errs.Invalid, err)
+		}
+	}
+	if redirected(s) {
+		return ensureRedirect(s.Resolver, s.ResolverVia)
+	}
+	return nil
+}
+
+func (v *visit) ensureInterface(i *desired.Interface) error {
+	mac, err := parseMAC(i.MAC)
+	if err != nil {
+		return errs.Wrap(errs.Invalid, err)
+	}
+	master, err := v.host.master(i.Bridge)
+	if err != nil {
+		return err
+	}
+	outer, inner, err := v.pair(i)
+	if err != nil {
+		return err
+	}
+	fresh := outer == nil
+	if fresh {
+		if outer, inner, err = v.makePair(i, mac); err != nil {
+			return err
+		}
+	}
+	if err := v.setOuter(i, outer, master); err != nil {
+		return err
+	}
+	if err := v.setInner(i, inner, mac, fresh); err != nil {
+		return err
+	}
+	o := outer.Attrs()
+	v.host.known.remember(i.Host, shape{
+		index: o.Index, alias: Alias + i.Endpoint, master: master, up: true, mac: o.HardwareAddr.String(),
+	}, v.container)
+	if fresh && mac != nil {
+		v.announce(inner, i, mac)
+	}
+	return nil
+}
+
+// master gives a bridge's index.
+func (h *Host) master(bridge string) (int, error) {
+	l, err := find(h.nl, bridge)
+	if err != nil {
+		return 0, err
+	}
+	if l == nil {
+		return 0, errs.New(errs.Unavailable, "network bridge %s is not there", bridge)
+	}
+	return l.Attrs().Index, nil
+}
+
+// pair finds the veth pair, nil if it must be made. Half a pair, or an
+// interface of that name which is connected elsewhere, is deleted.
+func (v *visit) pair(i *desired.Interface) (outer, inner netlink.Link, err error) {
+	if outer, err = find(v.host.nl, i.Host); err != nil {
+		return nil, nil, err
+	}
+	if outer != nil && !ownHostEnd(outer, i.Endpoint) {
+		return nil, nil, errs.New(errs.Conflict,
+			"the host has a %s named %s which is not Jackstay's: delete or rename it (ip link del %s)",
+			outer.Type(), i.Host, i.Host)
+	}
+	if inner, err = find(v.in, i.Name); err != nil {
+		return nil, nil, err
+	}
+	if outer != nil && inner != nil && paired(outer, inner) {
+		return outer, inner, nil
+	}
+	if inner != nil {
+		if inner.Type() != "veth" {
+			return nil, nil, errs.New(errs.Conflict, "the container has a %s of that name", inner.Type())
+		}
+		if err := retryDelete(func() error { return v.in.LinkDel(inner) }); err != nil {
+			return nil, nil, fmt.Errorf("delete what is in its place: %w", err)
+		}
+	}
+	if outer != nil {
+		if err := retryDelete(func() error { return v.host.nl.LinkDel(outer) }); err != nil {
+			return nil, nil, fmt.Errorf("delete half a pair, %s: %w", i.Host, err)
+		}
+	}
+	return nil, nil, nil
+}
+
+// ownHostEnd tells whether a link is the endpoint's host end. A veth of that
+// name without an alias is: a crash came between making and naming it.
+func ownHostEnd(l netlink.Link, endpoint string) bool {
+	alias := l.Attrs().Alias
+	return l.Type() == "veth" && (alias == Alias+endpoint || alias == "")
+}
+
+func paired(a, b netlink.Link) bool {
+	return a.Type() == "veth" && b.Type() == "veth" &&
+		a.Attrs().ParentIndex == b.Attrs().Index && b.Attrs().ParentIndex == a.Attrs().Index
+}
+
+// makePair makes both ends in one message, the inner one where it belongs, so
+// that a container's interface is never seen on the host.
+func (v *visit) makePair(i *desired.Interface, mac []byte) (outer, inner netlink.Link, err error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = i.Host, i.MTU
+	veth := netlink.NewVeth(attrs)
+	veth.PeerName, veth.PeerNamespace = i.Name, netlink.NsFd(v.fd)
+	veth.PeerHardwareAddr, veth.PeerMTU = mac, uint32(i.MTU)
+	if err := retryAdd(func() error { return v.host.nl.LinkAdd(veth) }); err != nil {
+		return nil, nil, fmt.Errorf("make veth pair: %w", err)
+	}
+	if outer, err = find(v.host.nl, i.Host); err != nil {
+		return nil, nil, err
+	}
+	if inner, err = find(v.in, i.Name); err != nil {
+		return nil, nil, err
+	}
+	if outer == nil || inner == nil {
+		return nil, nil, errs.New(errs.Unavailable, "it is made and gone again: another program deletes it")
+	}
+	return outer, inner, nil
+}
+
+// setOuter names the host end's owner and puts it on its bridge, up.
+func (v *visit) setOuter(i *desired.Interface, outer netlink.Link, master int) error {
+	a := outer.Attrs()
+	s := setting{index: a.Index, up: true}
+	same := up(outer)
+	if a.Alias != Alias+i.Endpoint {
+		s.alias, s.noLinkLocal, same = Alias+i.Endpoint, true, false
+	}
+	if a.MasterIndex != master {
+		s.master, same = master, false
+	}
+	if i.MTU != 0 && a.MTU != i.MTU {
+		s.mtu, same = i.MTU, false
+	}
+	if same {
+		return nil
+	}
+	return explainFull(v.host.wire.apply(s), i)
+}
+
+// hostEnds are the names of a sandbox's host ends.
+func hostEnds(s *desired.Sandbox) []string {
+	names := make([]string, len(s.Interfaces))
+	for n, i := range s.Interfaces {
+		names[n] = i.Host
+	}
+	return names
+}
+
+// DeleteHostEnd deletes a veth pair of ours by its host end.
+func (h *Host) DeleteHostEnd(_ context.Context, name string) error {
+	h.known.forget(name)
+	l, err := find(h.nl, name)
+	if err != nil || l == nil {
+		return err
+	}
+	if _, ours := owner(l); !ours || l.Type() != "veth" {
+		return errs.New(errs.Conflict, "link %s: not deleted, for it is not Jackstay's", name)
+	}
+	if err := retryDelete(func() error { return h.nl.LinkDel(l) }); err != nil {
+		return fmt.Errorf("delete veth pair %s: %w", name, err)
+	}
+	return nil
+}
+
+// short is how people see an ID.
+func short(id string) string { return id[:min(12, len(id))] }

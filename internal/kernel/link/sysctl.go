@@ -1,0 +1,42 @@
+//go:build linux
+
+package link
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// setSysctl gives a setting below /proc/sys its value in the network namespace
+// of the calling thread. An equal value is not written again.
+func setSysctl(path, value string) error {
+	have, err := getSysctl(path)
+	if err == nil && have == strings.Join(strings.Fields(value), " ") {
+		return nil
+	}
+	if !errors.Is(err, os.ErrNotExist) { // some can be written only
+		err = os.WriteFile("/proc/sys/"+path, []byte(value), 0)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("sysctl %s: this kernel has no such setting here", dotted(path))
+	}
+	if errors.Is(err, syscall.EINVAL) {
+		return fmt.Errorf("sysctl %s: the kernel does not take the value %q", dotted(path), value)
+	}
+	if err != nil {
+		return fmt.Errorf("sysctl %s: %w", dotted(path), err)
+	}
+	return nil
+}
+
+func getSysctl(path string) (string, error) {
+	b, err := os.ReadFile("/proc/sys/" + path)
+	// Values of several fields are separated by tabs when read.
+	return strings.Join(strings.Fields(string(b)), " "), err
+}
+
+// dotted is how sysctl(8) and docker's --sysctl write a path.
+func dotted(path string) string { return strings.ReplaceAll(path, "/", ".") }
