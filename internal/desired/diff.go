@@ -1,0 +1,143 @@
+package desired
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Changes is what leads from one state to another. Every list is sorted, so
+// that equal changes are applied in equal order. The firewall is not among
+// them: its elements are compared with what the kernel holds, by Firewall.Diff.
+type Changes struct {
+	Claim         []Claim // new; a claim that only changes hands is in neither list
+	Release       []Claim
+	Bridges       []*Bridge // new or different
+	DropBridges   []string
+	Sandboxes     []*Sandbox // new or different
+	DropSandboxes []string
+	Zones         bool // the resolver is to be given new's zones
+}
+
+// Empty tells that nothing changes.
+func (c *Changes) Empty() bool {
+	return !c.Zones && len(c.Claim)+len(c.Release)+len(c.Bridges)+len(c.DropBridges)+
+		len(c.Sandboxes)+len(c.DropSandboxes) == 0
+}
+
+// Diff compares two states; old may be nil. It allocates for what changed only.
+// Zones are compared by pointer: giving the resolver equal ones costs less than
+// comparing every name.
+func Diff(old, new *State) Changes {
+	if old == new {
+		return Changes{}
+	}
+	if old == nil {
+		old = &State{}
+	}
+	var c Changes
+	for k := range new.Claims {
+		if _, ok := old.Claims[k]; !ok {
+			c.Claim = append(c.Claim, k)
+		}
+	}
+	for k := range old.Claims {
+		if _, ok := new.Claims[k]; !ok {
+			c.Release = append(c.Release, k)
+		}
+	}
+	c.Bridges, c.DropBridges = diffValues(old.Bridges, new.Bridges)
+	c.Sandboxes, c.DropSandboxes = diffValues(old.Sandboxes, new.Sandboxes)
+	c.Zones = old.Zones != new.Zones
+
+	slices.SortFunc(c.Claim, Claim.Compare)
+	slices.SortFunc(c.Release, Claim.Compare)
+	slices.SortFunc(c.Bridges, func(a, b *Bridge) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.Sandboxes, func(a, b *Sandbox) int { return strings.Compare(a.Container, b.Container) })
+	return c
+}
+
+type value[T any] interface {
+	*T
+	Equal(*T) bool
+}
+
+// diffValues gives the values of new that old lacks or has otherwise, and the
+// keys, sorted, that new lacks.
+func diffValues[T any, P value[T]](old, new map[string]P) (changed []P, dropped []string) {
+	for k, v := range new {
+		if was, ok := old[k]; !ok || was != v && !v.Equal(was) {
+			changed = append(changed, v)
+		}
+	}
+	for k := range old {
+		if _, ok := new[k]; !ok {
+			dropped = append(dropped, k)
+		}
+	}
+	slices.Sort(dropped)
+	return changed, dropped
+}
+
+// Compare orders claims by protocol, port and address.
+func (c Claim) Compare(o Claim) int {
+	return cmp.Or(strings.Compare(c.Proto, o.Proto), cmp.Compare(c.Port, o.Port), c.IP.Compare(o.IP))
+}
+
+// Overlaps tells whether the host refuses one of two programs that bind both.
+func (c Claim) Overlaps(o Claim) bool {
+	return c.Port == o.Port && c.Proto == o.Proto && c.IP.Is4() == o.IP.Is4() &&
+		(c.IP == o.IP || c.IP.IsUnspecified() || o.IP.IsUnspecified())
+}
+
+// Diff gives the elements that turn f into want. A changed value is in both:
+// del holds the old one, add the new.
+func (f Firewall) Diff(want Firewall) (add, del Firewall) {
+	add.Bridges, del.Bridges = diffMap(f.Bridges, want.Bridges)
+	add.Internal, del.Internal = diffMap(f.Internal, want.Internal)
+	add.Masquerade, del.Masquerade = diffMap(f.Masquerade, want.Masquerade)
+	add.Hairpin, del.Hairpin = diffMap(f.Hairpin, want.Hairpin)
+	add.Publish, del.Publish = diffMap(f.Publish, want.Publish)
+	add.PublishAny, del.PublishAny = diffMap(f.PublishAny, want.PublishAny)
+	return add, del
+}
+
+// Empty tells that there is no element.
+func (f Firewall) Empty() bool { return f.Len() == 0 }
+
+// Len counts the elements.
+func (f Firewall) Len() int {
+	return len(f.Bridges) + len(f.Internal) + len(f.Masquerade) + len(f.Hairpin) + len(f.Publish) + len(f.PublishAny)
+}
+
+// Guards tells whether there are elements that a network has rather than a
+// published port: they keep networks apart, so they come before any link.
+func (f Firewall) Guards() bool {
+	return len(f.Bridges)+len(f.Internal)+len(f.Masquerade)+len(f.Hairpin) > 0
+}
+
+// diffMap compares two sets or maps; nil for no difference.
+func diffMap[K, V comparable](old, new map[K]V) (add, del map[K]V) {
+	put := func(m *map[K]V, k K, v V) {
+		if *m == nil {
+			*m = map[K]V{}
+		}
+		(*m)[k] = v
+	}
+	for k, v := range new {
+		was, ok := old[k]
+		if ok && was == v {
+			continue
+		}
+		put(&add, k, v)
+		if ok {
+			put(&del, k, was)
+		}
+	}
+	for k, was := range old {
+		if _, ok := new[k]; !ok {
+			put(&del, k, was)
+		}
+	}
+	return add, del
+}

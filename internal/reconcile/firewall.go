@@ -1,0 +1,97 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackstay/jackstay/internal/desired"
+)
+
+// table is what is known of the firewall.
+type table struct {
+	known bool
+	has   desired.Firewall // its elements, when last known
+	rev   uint64           // the revision it has
+	of    *desired.State   // the plan that is of
+	gen   uint64           // the state of the claims that is of
+	trial trial
+}
+
+// applyFirewall makes the table hold what is taken up, in one transaction. One
+// whose state is in doubt is read first, and loaded anew if it isn't the one
+// that Load makes; an intact one is never reloaded.
+func (r *Reconciler) applyFirewall(ctx context.Context) {
+	began := time.Now()
+	r.mu.Lock()
+	if !r.fw.trial.due(began) {
+		r.mu.Unlock()
+		return
+	}
+	known, has, of, gen := r.fw.known, r.fw.has, r.taken, r.claims.gen
+	if known && r.fw.of == of && r.fw.gen == gen {
+		r.mu.Unlock()
+		return
+	}
+	want := r.claims.withhold(of.Firewall)
+	r.mu.Unlock()
+
+	var err error
+	loaded, changed := false, 0
+	if !known {
+		has, loaded, err = r.readFirewall(ctx, want)
+	}
+	if err == nil && !loaded {
+		if add, del := has.Diff(want); !add.Empty() || !del.Empty() {
+			changed = add.Len() + del.Len()
+			err = r.o.Firewall.Update(ctx, add, del)
+		}
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.fw.known = false
+		if ctx.Err() == nil && r.fw.trial.fail(err, of.Revision, &r.o) {
+			r.o.Log.Error("the firewall is not as wanted", "err", err)
+		}
+		return
+	}
+	r.fw = table{known: true, has: want, rev: of.Revision, of: of, gen: gen}
+	if loaded {
+		r.stats.loads++
+	}
+	if loaded || changed > 0 {
+		r.o.Log.Debug("firewall", "elements", changed, "loaded", loaded, "took", time.Since(began))
+	}
+}
+
+// readFirewall reads the table, and loads it with what is wanted if it isn't intact.
+func (r *Reconciler) readFirewall(ctx context.Context, want desired.Firewall) (has desired.Firewall, loaded bool, err error) {
+	has, intact, err := r.o.Firewall.Observe(ctx)
+	if err != nil || intact {
+		return has, false, err
+	}
+	return want, true, r.o.Firewall.Load(ctx, want)
+}
+
+// guardFirst applies the firewall ahead of the links when it is in doubt or
+// when there is a network it doesn't know: no link comes up before what keeps
+// its network apart from the others.
+func (r *Reconciler) guardFirst(ctx context.Context) {
+	r.mu.Lock()
+	early := !r.fw.known
+	if !early {
+		add, _ := guards(r.fw.has).Diff(guards(r.taken.Firewall))
+		early = !add.Empty()
+	}
+	r.mu.Unlock()
+	if early {
+		r.applyFirewall(ctx)
+	}
+}
+
+// guards are the elements a network has, without those of published ports.
+func guards(fw desired.Firewall) desired.Firewall {
+	fw.Publish, fw.PublishAny = nil, nil
+	return fw
+}
