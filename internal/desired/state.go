@@ -13,6 +13,9 @@ type State struct {
 	Firewall  Firewall
 	Claims    map[Claim]string // host port to the container ID that holds it
 	Zones     *Zones
+	// Files are those of active containers without a sandbox of their own (host,
+	// container:ID), by container ID. A sandbox has its owner's in it.
+	Files map[string][]File
 }
 
 // Bridge is one network's bridge.
