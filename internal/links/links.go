@@ -1,0 +1,101 @@
+// Package links makes the environment that --link gives a container, from a
+// snapshot. It is pure.
+package links
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// Env gives the variables of a container's links, in the order of its networks,
+// as Docker sets them when the container starts: NAME=value, an alias once.
+// Targets without an address on the link's network give none.
+func Env(snap *model.Snapshot, containerID string) []string {
+	c := snap.Containers[containerID]
+	if c == nil || len(snap.LinksOf[containerID]) == 0 {
+		return nil
+	}
+	var env []string
+	seen := map[string]bool{}
+	for _, e := range snap.ByContainer[containerID] {
+		for _, l := range snap.LinksOf[containerID] {
+			if l.NetworkID != e.NetworkID || seen[l.Alias] {
+				continue
+			}
+			target := snap.Containers[l.TargetID]
+			addr := address(snap, l)
+			if target == nil || !addr.IsValid() {
+				continue
+			}
+			seen[l.Alias] = true
+			env = append(env, variables(c.Name, l.Alias, addr, target)...)
+		}
+	}
+	return env
+}
+
+// address gives the target's address on the link's network, IPv4 first.
+func address(snap *model.Snapshot, l *model.Link) netip.Addr {
+	for _, e := range snap.ByContainer[l.TargetID] {
+		if e.NetworkID != l.NetworkID {
+			continue
+		}
+		if e.IPv4.IsValid() {
+			return e.IPv4.Addr()
+		}
+		return e.IPv6.Addr()
+	}
+	return netip.Addr{}
+}
+
+// variables gives what one link sets.
+func variables(owner, alias string, addr netip.Addr, target *model.Container) []string {
+	prefix := strings.ReplaceAll(strings.ToUpper(alias), "-", "_")
+	var env []string
+	for i, p := range tcpFirst(target.Config.ExposedPorts) {
+		url := fmt.Sprintf("%s://%s", p.Proto, netip.AddrPortFrom(addr, p.Number))
+		if i == 0 {
+			env = append(env, prefix+"_PORT="+url)
+		}
+		name := fmt.Sprintf("%s_PORT_%d_%s", prefix, p.Number, strings.ToUpper(p.Proto))
+		env = append(env,
+			name+"="+url,
+			name+"_ADDR="+addr.String(),
+			fmt.Sprintf("%s_PORT=%d", name, p.Number),
+			name+"_PROTO="+p.Proto)
+	}
+	env = append(env, fmt.Sprintf("%s_NAME=/%s/%s", prefix, owner, alias))
+	for _, v := range target.Config.Env {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok || name == "HOME" || name == "PATH" {
+			continue
+		}
+		env = append(env, prefix+"_ENV_"+name+"="+value)
+	}
+	return env
+}
+
+// tcpFirst sorts ports as Docker's links do: tcp, then other protocols by name,
+// each by number.
+func tcpFirst(ports []model.Port) []model.Port {
+	out := slices.Clone(ports)
+	slices.SortFunc(out, func(a, b model.Port) int {
+		if tcp := cmp.Compare(rank(a), rank(b)); tcp != 0 {
+			return tcp
+		}
+		return cmp.Or(strings.Compare(a.Proto, b.Proto), cmp.Compare(a.Number, b.Number))
+	})
+	return slices.Compact(out)
+}
+
+func rank(p model.Port) int {
+	if p.Proto == "tcp" {
+		return 0
+	}
+	return 1
+}
