@@ -33,6 +33,10 @@ type Container struct {
 	Ports      []PortMapping
 	Remembered []PortMapping
 
+	// LostNetworks are the names of networks that were removed while it was
+	// stopped: it can't start until it is disconnected from them.
+	LostNetworks []string
+
 	// ManuallyStopped tells restart policies that a user wanted the last stop.
 	ManuallyStopped bool
 	State           State
