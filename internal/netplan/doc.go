@@ -1,3 +1,11 @@
 // Package netplan computes the wanted state of the host's network from the
 // choices. Plan is a pure function; it reads nothing and remembers nothing.
+//
+//	plan.go     the whole, and who owns a network namespace
+//	bridges.go  networks: bridges and the firewall elements they have
+//	sandbox.go  a container's namespace: interfaces, routes, sysctls, resolver
+//	hosts.go    hosts, hostname and resolv.conf
+//	ports.go    published ports and the claims behind them
+//	names.go    zones, and what each container sees of them
+//	links.go    where a link leads
 package netplan

@@ -1,0 +1,98 @@
+package netplan
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// sharedName is a name that several endpoints of a network have.
+type sharedName struct {
+	zone *desired.Zone
+	name string
+}
+
+// namesPerEndpoint is how many names most endpoints have: the container's, its
+// short ID, and the name with the network's behind it.
+const namesPerEndpoint = 3
+
+func newZone(endpoints int) *desired.Zone {
+	return &desired.Zone{
+		Names:   make(map[string][]netip.Addr, namesPerEndpoint*endpoints),
+		Reverse: make(map[netip.Addr]string, endpoints),
+	}
+}
+
+// names enters an active container into the zones of its networks: name, short
+// ID and aliases, and NAME.NETWORK, which its address resolves to. The host name
+// is no name, as in Docker: two containers may have the same.
+func (p *plan) names(c *model.Container) {
+	for _, e := range p.snap.ByContainer[c.ID] {
+		n := p.snap.Networks[e.NetworkID]
+		zone := p.out.Zones.Networks[e.NetworkID]
+		addrs := slices.Clip(addresses(e)) // shared by the names until one gets another address
+		if zone == nil || len(addrs) == 0 {
+			continue
+		}
+		full := strings.ToLower(c.Name + "." + n.Name)
+		p.enter(zone, full[:len(c.Name)], addrs)
+		p.enter(zone, shortID(c.ID), addrs)
+		p.enter(zone, full, addrs)
+		for _, alias := range e.Aliases {
+			p.enter(zone, strings.ToLower(alias), addrs)
+		}
+		for _, a := range addrs {
+			zone.Reverse[a] = full
+		}
+	}
+}
+
+// enter adds addresses to a name.
+func (p *plan) enter(zone *desired.Zone, name string, addrs []netip.Addr) {
+	have, shared := zone.Names[name]
+	if !shared {
+		zone.Names[name] = addrs
+		return
+	}
+	more := slices.Clip(have)
+	for _, a := range addrs {
+		if !slices.Contains(have, a) {
+			more = append(more, a)
+		}
+	}
+	if len(more) == len(have) {
+		return
+	}
+	zone.Names[name] = more
+	p.shared = append(p.shared, sharedName{zone, name})
+}
+
+// finishZones sorts what came in the order of a map, so that equal choices make
+// equal plans.
+func (p *plan) finishZones() {
+	for _, s := range p.shared {
+		addrs := slices.Clone(s.zone.Names[s.name])
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		s.zone.Names[s.name] = addrs
+	}
+}
+
+// view gives what a container with at least one interface sees.
+func (p *plan) view(c *model.Container, eps []*model.Endpoint) *desired.View {
+	v := &desired.View{Aliases: p.aliases(c), Networks: make([]string, 0, len(eps)), NoForward: true}
+	for _, e := range eps {
+		n := p.snap.Networks[e.NetworkID]
+		if !bridged(n) {
+			continue
+		}
+		v.Networks = append(v.Networks, n.ID)
+		v.NoForward = v.NoForward && n.Internal
+	}
+	for _, a := range c.Host.DNS {
+		v.Upstreams = append(v.Upstreams, netip.AddrPortFrom(a, 53))
+	}
+	return v
+}

@@ -1,0 +1,161 @@
+package netplan
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// Facts are what a plan needs to know of the host, beside the choices.
+type Facts struct {
+	// ContainersDir holds one directory per container ID for its files.
+	ContainersDir string
+	// Upstreams, Search and ResolvOptions are the host's resolvers, or the
+	// daemon's --dns, with the search list and options that go with them.
+	Upstreams     []netip.AddrPort
+	Search        []string
+	ResolvOptions []string
+	// HostResolvConf and HostHosts are the host's own /etc/resolv.conf and
+	// /etc/hosts, which containers in the host's network get.
+	HostResolvConf string
+	HostHosts      string
+	// HostGateway is what host-gateway in --add-host means; invalid: the
+	// default network's gateway.
+	HostGateway netip.Addr
+}
+
+// Plan gives everything the choices in snap mean for the host's network. It
+// shares what it can with snap, so neither may be changed afterwards.
+func Plan(snap *model.Snapshot, f Facts) *desired.State {
+	p := newPlan(snap, f)
+	for _, n := range snap.Networks {
+		p.network(n)
+	}
+	for id, c := range snap.Containers {
+		if c.Active {
+			p.container(id, c)
+		}
+	}
+	p.finishZones()
+	return p.out
+}
+
+// plan is a plan in the making.
+type plan struct {
+	snap  *model.Snapshot
+	facts Facts
+	out   *desired.State
+
+	hostGateway string
+	resolvConf  string                        // of a container without --dns options
+	sysctls     map[string]string             // of a container without --sysctl
+	shared      []sharedName                  // zone entries with more than one address
+	joined      map[string][]*model.Container // owner ID to the active containers in its namespace
+}
+
+func newPlan(snap *model.Snapshot, f Facts) *plan {
+	n, nets, ports := len(snap.Containers), len(snap.Networks), len(snap.Ports)
+	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap)}
+	p.resolvConf = resolvConf([]netip.Addr{resolver.Addr()}, f.Search, withNdots(f.ResolvOptions))
+	p.hostGateway = hostGateway(snap, f)
+	p.out = &desired.State{
+		Revision:  snap.Revision,
+		Bridges:   make(map[string]*desired.Bridge, nets),
+		Sandboxes: make(map[string]*desired.Sandbox, n),
+		Claims:    make(map[desired.Claim]string, ports),
+		Files:     map[string][]desired.File{},
+		Zones: &desired.Zones{
+			Networks:  make(map[string]*desired.Zone, nets),
+			Views:     make(map[string]*desired.View, n),
+			Upstreams: f.Upstreams,
+		},
+		Firewall: desired.Firewall{
+			Bridges:    make(map[string]struct{}, nets),
+			Internal:   map[string]struct{}{},
+			Masquerade: make(map[netip.Prefix]struct{}, nets),
+			Hairpin:    make(map[desired.HairpinKey]struct{}, nets),
+			Publish:    map[desired.Claim]desired.Target{},
+			PublishAny: make(map[desired.PortKey]desired.Target, ports),
+		},
+	}
+	return p
+}
+
+// container plans one active container.
+func (p *plan) container(id string, c *model.Container) {
+	owner := ownerOf(p.snap, c)
+	if owner == nil {
+		return // it joins one that is gone: there is no network to be in
+	}
+	if owner.Host.NetworkMode == model.DriverHost {
+		p.out.Files[id] = p.files(id, owner)
+		return
+	}
+	if p.out.Sandboxes[owner.ID] == nil {
+		p.sandbox(owner)
+	}
+	if owner != c {
+		p.out.Files[id] = p.files(id, owner)
+		return
+	}
+	p.names(c)
+	p.ports(c)
+}
+
+const joinPrefix = "container:"
+
+// ownerOf gives the container whose namespace c is in: itself, or the one at
+// the end of its --net container: chain; nil if that is absent.
+func ownerOf(snap *model.Snapshot, c *model.Container) *model.Container {
+	for range len(snap.Containers) {
+		target, joins := strings.CutPrefix(string(c.Host.NetworkMode), joinPrefix)
+		if !joins {
+			return c
+		}
+		if c = snap.Containers[target]; c == nil {
+			return nil
+		}
+	}
+	return nil // a circle
+}
+
+// joiners gives the active containers in another's namespace, by its owner.
+func joiners(snap *model.Snapshot) map[string][]*model.Container {
+	var out map[string][]*model.Container
+	for _, c := range snap.Containers {
+		if !c.Active || !strings.HasPrefix(string(c.Host.NetworkMode), joinPrefix) {
+			continue
+		}
+		if owner := ownerOf(snap, c); owner != nil {
+			if out == nil {
+				out = map[string][]*model.Container{}
+			}
+			out[owner.ID] = append(out[owner.ID], c)
+		}
+	}
+	return out
+}
+
+// shortID is how an ID is a name: its first twelve digits.
+func shortID(id string) string {
+	return id[:min(12, len(id))]
+}
+
+// hostGateway gives the address host-gateway stands for, or "".
+func hostGateway(snap *model.Snapshot, f Facts) string {
+	if f.HostGateway.IsValid() {
+		return f.HostGateway.String()
+	}
+	n := snap.Networks[snap.NetworkNames[model.DefaultNetwork]]
+	if n == nil {
+		return ""
+	}
+	for _, s := range n.Subnets {
+		if s.Gateway.IsValid() {
+			return s.Gateway.String()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,156 @@
+package netplan
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// Where the resolver is inside a namespace: Docker's address, and the port it
+// really listens on where port 53 is the container's own.
+var (
+	resolver    = netip.MustParseAddrPort("127.0.0.11:53")
+	resolverVia = netip.AddrPortFrom(resolver.Addr(), 10053)
+)
+
+// defaultSysctls are Docker's: programs without privileges may listen on low
+// ports and ping, which harms nobody in a network namespace of their own.
+func defaultSysctls() map[string]string {
+	return map[string]string{
+		"net/ipv4/ip_unprivileged_port_start": "0",
+		"net/ipv4/ping_group_range":           "0 2147483647",
+	}
+}
+
+// sandbox plans the namespace that c owns.
+func (p *plan) sandbox(c *model.Container) {
+	eps := p.snap.ByContainer[c.ID]
+	s := &desired.Sandbox{Container: c.ID, Sysctls: p.sysctlsOf(c)}
+	if len(eps) > 0 {
+		s.Interfaces = make([]desired.Interface, 0, len(eps))
+	}
+	for _, e := range eps {
+		if n := p.snap.Networks[e.NetworkID]; bridged(n) {
+			s.Interfaces = append(s.Interfaces, interfaceOf(e, n))
+		}
+	}
+	if len(s.Interfaces) > 0 {
+		s.Routes = p.routes(c, eps)
+		s.Resolver, s.ResolverVia = resolver, resolver
+		if p.wantsPort53(c) {
+			s.ResolverVia = resolverVia
+		}
+		p.out.Zones.Views[c.ID] = p.view(c, eps)
+	}
+	s.Files = p.files(c.ID, c)
+	p.out.Sandboxes[c.ID] = s
+}
+
+func interfaceOf(e *model.Endpoint, n *model.Network) desired.Interface {
+	i := desired.Interface{
+		Endpoint: e.ID, Host: "jv" + shortID(e.ID), Name: e.Interface,
+		Bridge: n.Bridge, MAC: e.MAC, MTU: n.MTU, Addrs: make([]netip.Prefix, 0, 1),
+	}
+	for _, a := range [...]netip.Prefix{e.IPv4, e.IPv6} {
+		if a.IsValid() {
+			i.Addrs = append(i.Addrs, a)
+		}
+	}
+	return i
+}
+
+// routes gives the default route of each family that has one.
+func (p *plan) routes(c *model.Container, eps []*model.Endpoint) []desired.Route {
+	var out []desired.Route
+	for _, v6 := range [...]bool{false, true} {
+		if e, via := p.gateway(c, eps, v6); e != nil {
+			out = append(out, desired.Route{Via: via, Dev: e.Interface})
+		}
+	}
+	return out
+}
+
+// gateway gives the endpoint that holds the default route and the router's
+// address. Networks that reach outside come before internal ones, then the
+// highest GwPriority, then the order of request. An internal network is taken
+// only to bring back the answers of published ports.
+func (p *plan) gateway(c *model.Container, eps []*model.Endpoint, v6 bool) (best *model.Endpoint, via netip.Addr) {
+	var internal bool
+	for _, e := range eps {
+		n := p.snap.Networks[e.NetworkID]
+		if !bridged(n) || n.Internal && len(c.Ports) == 0 {
+			continue
+		}
+		gw := gatewayOf(n, address(e, v6))
+		if !gw.IsValid() {
+			continue
+		}
+		if best == nil || internal && !n.Internal || internal == n.Internal && e.GwPriority > best.GwPriority {
+			best, via, internal = e, gw, n.Internal
+		}
+	}
+	return best, via
+}
+
+// gatewayOf gives the gateway of the network's subnet that addr is in.
+func gatewayOf(n *model.Network, addr netip.Addr) netip.Addr {
+	for _, s := range n.Subnets {
+		if addr.IsValid() && s.Prefix.Contains(addr) {
+			return s.Gateway
+		}
+	}
+	return netip.Addr{}
+}
+
+// address gives an endpoint's address of one family, invalid if it has none.
+func address(e *model.Endpoint, v6 bool) netip.Addr {
+	if v6 {
+		return e.IPv6.Addr()
+	}
+	return e.IPv4.Addr()
+}
+
+// sysctlsOf gives the defaults with the user's own in place of or beside them.
+func (p *plan) sysctlsOf(c *model.Container) map[string]string {
+	if len(c.Host.Sysctls) == 0 {
+		return p.sysctls
+	}
+	out := defaultSysctls()
+	for k, v := range c.Host.Sysctls {
+		if path := sysctlPath(k); strings.HasPrefix(path, "net/") {
+			out[path] = v
+		}
+	}
+	return out
+}
+
+// sysctlPath turns a key into a path below /proc/sys. As in sysctl(8), the first
+// separator says which is which: net.ipv4.conf.eth0/100.forwarding is
+// net/ipv4/conf/eth0.100/forwarding.
+func sysctlPath(key string) string {
+	if i := strings.IndexAny(key, "./"); i < 0 || key[i] == '/' {
+		return key
+	}
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
+		}
+		return r
+	}, key)
+}
+
+// wantsPort53 tells whether a program in c's namespace serves port 53 itself.
+func (p *plan) wantsPort53(c *model.Container) bool {
+	return servesPort53(c) || slices.ContainsFunc(p.joined[c.ID], servesPort53)
+}
+
+func servesPort53(c *model.Container) bool {
+	return slices.ContainsFunc(c.Config.ExposedPorts, func(q model.Port) bool { return q.Number == 53 }) ||
+		slices.ContainsFunc(c.Ports, func(m model.PortMapping) bool { return m.Port.Number == 53 })
+}
