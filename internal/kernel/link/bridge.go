@@ -193,13 +193,13 @@ func (h *Host) bridgeShape(l netlink.Link) (shape, error) {
 		return shape{}, err
 	}
 	s := linkShape(l)
-	s.addrs = addrText(addrs)
+	s.mac, s.addrs = l.Attrs().HardwareAddr.String(), addrText(addrs)
 	return s, nil
 }
 
 func linkShape(l netlink.Link) shape {
 	a := l.Attrs()
-	return shape{index: a.Index, alias: a.Alias, master: a.MasterIndex, up: up(l), mac: a.HardwareAddr.String()}
+	return shape{index: a.Index, alias: a.Alias, master: a.MasterIndex, up: up(l)}
 }
 
 func addrText(addrs []netip.Prefix) string {

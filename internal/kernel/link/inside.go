@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -79,50 +80,43 @@ func wantsIPv6(i *desired.Interface) bool {
 // ensureIPv6 turns IPv6 on or off for an interface; a kernel without IPv6 has
 // nothing to turn off.
 func ensureIPv6(i *desired.Interface) error {
-	path := "net/ipv6/conf/" + i.Name + "/disable_ipv6"
-	if _, err := getSysctl(path); err != nil {
-		if wantsIPv6(i) {
-			return errs.New(errs.Unavailable, "it has an IPv6 address, and this kernel has no IPv6 (ipv6.disable=1?)")
-		}
-		return nil
+	err := writeSysctl("net/ipv6/conf/"+i.Name+"/disable_ipv6", bit(!wantsIPv6(i)))
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return setSysctl(path, bit(!wantsIPv6(i)))
+	if wantsIPv6(i) {
+		return errs.New(errs.Unavailable, "it has an IPv6 address, and this kernel has no IPv6 (ipv6.disable=1?)")
+	}
+	return nil
 }
 
 // ensureRoutes adds what is missing, and takes away routes of ours that are not
 // wanted any more. A route that the container made itself to the same
 // destination wins: inside, it decides.
 func (v *visit) ensureRoutes(s *desired.Sandbox) error {
-	have, err := listRoutes(v.in)
-	if err != nil {
-		return err
-	}
-	index := map[string]int{}
-	for _, r := range s.Routes {
-		if _, ok := index[r.Dev]; ok {
-			continue
-		}
-		l, err := find(v.in, r.Dev)
-		if err != nil {
+	var have []netlink.Route
+	if v.found || len(s.Interfaces) == 0 {
+		var err error
+		if have, err = listRoutes(v.in); err != nil {
 			return err
 		}
-		if l == nil {
-			return errs.New(errs.Invalid, "route to %s: the container has no interface %s", destination(r.Dst), r.Dev)
-		}
-		index[r.Dev] = l.Attrs().Index
 	}
 	for n := range have {
-		if r := &have[n]; r.Protocol == routeProtocol && !wantedRoute(r, s.Routes, index) {
+		if r := &have[n]; r.Protocol == routeProtocol && !wantedRoute(r, s.Routes, v.index) {
 			if err := retryDelete(func() error { return v.in.RouteDel(r) }); err != nil {
 				return fmt.Errorf("delete route %s: %w", r, err)
 			}
 		}
 	}
 	for _, r := range s.Routes {
-		if slices.ContainsFunc(have, func(k netlink.Route) bool { return serves(&k, r, index[r.Dev]) }) {
+		index, ok := v.index[r.Dev]
+		if !ok {
+			return errs.New(errs.Invalid, "route to %s: the container has no interface %s", destination(r.Dst), r.Dev)
+		}
+		if slices.ContainsFunc(have, func(k netlink.Route) bool { return serves(&k, r, index) }) {
 			continue
 		}
-		if err := v.addRoute(r, index[r.Dev]); err != nil {
+		if err := v.addRoute(r, index); err != nil {
 			return err
 		}
 	}

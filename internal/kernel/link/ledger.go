@@ -21,7 +21,7 @@ type shape struct {
 	alias  string
 	master int
 	up     bool
-	mac    string
+	mac    string // of a bridge
 	addrs  string // of a bridge: sorted, link-local ones left out
 }
 

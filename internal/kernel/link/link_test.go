@@ -23,6 +23,10 @@ func on(t *testing.T, fn func(t *testing.T, h *Host)) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
+			names, _ := h.dir.List()
+			for _, n := range names {
+				_ = h.dir.Delete(n)
+			}
 			if err := h.Close(); err != nil {
 				t.Error(err)
 			}

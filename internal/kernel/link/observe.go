@@ -52,7 +52,7 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 		a, s := l.Attrs(), linkShape(l)
 		switch l.Type() {
 		case "bridge":
-			s.addrs = addrText(addrs[a.Index])
+			s.mac, s.addrs = a.HardwareAddr.String(), addrText(addrs[a.Index])
 			out.Bridges[a.Name] = observedBridge(l, id, addrs[a.Index])
 		case "veth":
 			out.HostEnds[a.Name] = desired.HostEnd{Endpoint: id, Bridge: byIndex[a.MasterIndex], Up: up(l)}

@@ -45,7 +45,7 @@ func (h *Host) EnsureSandbox(ctx context.Context, s *desired.Sandbox) error {
 			return fmt.Errorf("open netlink: %w", err)
 		}
 		defer in.Close()
-		v := &visit{host: h, in: in, fd: fd, container: s.Container}
+		v := &visit{host: h, in: in, fd: fd, container: s.Container, index: map[string]int{}}
 		defer func() { anew = v.anew }()
 		return v.ensure(s)
 	})
@@ -64,6 +64,8 @@ type visit struct {
 	fd        int // the namespace
 	container string
 	anew      []announcement // addresses that came with a new interface
+	index     map[string]int // of the wanted interfaces, by name
+	found     bool           // an interface was there already, and maybe routes over it
 }
 
 func (v *visit) ensure(s *desired.Sandbox) error {
@@ -108,15 +110,16 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 			return err
 		}
 	}
+	v.found = v.found || !fresh
+	v.index[i.Name] = inner.Attrs().Index
 	if err := v.setOuter(i, outer, master); err != nil {
 		return err
 	}
 	if err := v.setInner(i, inner, mac, fresh); err != nil {
 		return err
 	}
-	o := outer.Attrs()
 	v.host.known.remember(i.Host, shape{
-		index: o.Index, alias: Alias + i.Endpoint, master: master, up: true, mac: o.HardwareAddr.String(),
+		index: outer.Attrs().Index, alias: Alias + i.Endpoint, master: master, up: true,
 	}, v.container)
 	if fresh && mac != nil {
 		v.announce(inner, i, mac)
@@ -182,26 +185,29 @@ func paired(a, b netlink.Link) bool {
 }
 
 // makePair makes both ends in one message, the inner one where it belongs, so
-// that a container's interface is never seen on the host.
+// that a container's interface is never seen on the host. One queue each is
+// all that a device without a queueing discipline uses, where the kernel would
+// make one per possible CPU.
 func (v *visit) makePair(i *desired.Interface, mac []byte) (outer, inner netlink.Link, err error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = i.Host, i.MTU
+	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1
 	veth := netlink.NewVeth(attrs)
 	veth.PeerName, veth.PeerNamespace = i.Name, netlink.NsFd(v.fd)
 	veth.PeerHardwareAddr, veth.PeerMTU = mac, uint32(i.MTU)
 	if err := retryAdd(func() error { return v.host.nl.LinkAdd(veth) }); err != nil {
 		return nil, nil, fmt.Errorf("make veth pair: %w", err)
 	}
-	if outer, err = find(v.host.nl, i.Host); err != nil {
-		return nil, nil, err
-	}
 	if inner, err = find(v.in, i.Name); err != nil {
 		return nil, nil, err
 	}
-	if outer == nil || inner == nil {
+	// LinkAdd has looked up the index, if it made the link just now.
+	if veth.Attrs().Index == 0 || inner == nil {
 		return nil, nil, errs.New(errs.Unavailable, "it is made and gone again: another program deletes it")
 	}
-	return outer, inner, nil
+	// What the library filled in from the request is not yet so.
+	veth.Attrs().MTU = inner.Attrs().MTU
+	return veth, inner, nil
 }
 
 // setOuter names the host end's owner and puts it on its bridge, up.

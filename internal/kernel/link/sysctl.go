@@ -18,7 +18,7 @@ func setSysctl(path, value string) error {
 		return nil
 	}
 	if !errors.Is(err, os.ErrNotExist) { // some can be written only
-		err = os.WriteFile("/proc/sys/"+path, []byte(value), 0)
+		err = writeSysctl(path, value)
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("sysctl %s: this kernel has no such setting here", dotted(path))
@@ -30,6 +30,17 @@ func setSysctl(path, value string) error {
 		return fmt.Errorf("sysctl %s: %w", dotted(path), err)
 	}
 	return nil
+}
+
+// writeSysctl writes without looking first: half the time on a new interface.
+func writeSysctl(path, value string) error {
+	f, err := os.OpenFile("/proc/sys/"+path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err
 }
 
 func getSysctl(path string) (string, error) {

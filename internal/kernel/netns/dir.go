@@ -21,16 +21,17 @@ type Dir struct {
 // NewDir prepares a directory for namespaces and collects what a crash or a
 // reboot left: files on which nothing is mounted.
 //
-// The directory becomes a shared mount point of its own, as `ip netns` does
-// with /run/netns. Without that, a mount namespace cloned from ours (a service
-// with PrivateTmp, somebody's unshare) would keep its copy of every namespace
-// mounted, and with it the namespace alive, after we have unmounted it.
+// The directory becomes a private mount point of its own. Below a shared /run,
+// the usual one, each namespace would otherwise be mounted into and unmounted
+// from every service's mount namespace too. A copy in a mount namespace that is
+// cloned later does no harm: the kernel takes it away when Delete unlinks the
+// file (fs/namei.c: detach_mounts).
 func NewDir(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, fmt.Errorf("directory of network namespaces: %w", err)
 	}
 	d := &Dir{path: path}
-	if err := d.share(); err != nil {
+	if err := d.private(); err != nil {
 		return nil, fmt.Errorf("directory of network namespaces %s: %w", path, err)
 	}
 	if err := d.sweep(); err != nil {
@@ -39,16 +40,16 @@ func NewDir(path string) (*Dir, error) {
 	return d, nil
 }
 
-func (d *Dir) share() error {
-	err := unix.Mount("", d.path, "none", unix.MS_SHARED|unix.MS_REC, "")
+func (d *Dir) private() error {
+	err := unix.Mount("", d.path, "none", unix.MS_PRIVATE, "")
 	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
 	// EINVAL: not a mount point yet.
-	if err := unix.Mount(d.path, d.path, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+	if err := unix.Mount(d.path, d.path, "none", unix.MS_BIND, ""); err != nil {
 		return err
 	}
-	return unix.Mount("", d.path, "none", unix.MS_SHARED|unix.MS_REC, "")
+	return unix.Mount("", d.path, "none", unix.MS_PRIVATE, "")
 }
 
 func (d *Dir) sweep() error {
@@ -98,6 +99,7 @@ func (d *Dir) Create(name string) (string, error) {
 	return path, nil
 }
 
+// create takes half a millisecond to one: not worth a stock of ready ones.
 func create(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
