@@ -48,16 +48,11 @@ func self(t *testing.T) string {
 }
 
 func TestLife(t *testing.T) {
-	nettest.Run(t, func(t *testing.T) {
-		for _, ready := range []int{0, 2} {
-			life(t, ready)
-		}
-	})
+	nettest.Run(t, life)
 }
 
 func life(t *testing.T) {
-	d := dir(t, filepath.Join(t.TempDir(), "a", "netns"), ready)
-	time.Sleep(time.Duration(ready) * 50 * time.Millisecond) // let the pool fill
+	d := dir(t, filepath.Join(t.TempDir(), "a", "netns"))
 	home := self(t)
 	seen := map[string]bool{home: true}
 	for _, name := range []string{"one", "two", "three", "four"} {
