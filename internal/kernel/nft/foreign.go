@@ -41,8 +41,8 @@ func (c foreignChain) String() string {
 
 func foreignChains() []foreignChain {
 	return []foreignChain{
-		{unix.NFPROTO_IPV4, "filter", "FORWARD"},            // iptables-nft: dockerd, ufw
-		{unix.NFPROTO_IPV6, "filter", "FORWARD"},            // ip6tables-nft
+		{unix.NFPROTO_IPV4, "filter", "FORWARD"},           // iptables-nft: dockerd, ufw
+		{unix.NFPROTO_IPV6, "filter", "FORWARD"},           // ip6tables-nft
 		{unix.NFPROTO_INET, "firewalld", "filter_FORWARD"}, // firewalld
 	}
 }

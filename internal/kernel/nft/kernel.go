@@ -73,22 +73,34 @@ func ourSet(name string) *nftables.Set {
 // ranges start and end; in concatenated ones an element holds both.
 func plainInterval(set string) bool { return set == setMasquerade4 || set == setMasquerade6 }
 
-// elements reads one set.
+// nftaSetElemKeyEnd is NFTA_SET_ELEM_KEY_END of linux/netfilter/nf_tables.h.
+const nftaSetElemKeyEnd = 10
+
+// elements reads one set. (Conn.GetSetElements hides the kernel's error.)
 func (k *kernel) elements(set string) ([]element, error) {
-	got, err := k.GetSetElements(ourSet(set))
+	replies, err := k.request(unix.NFT_MSG_GETSETELEM, unix.NFPROTO_INET, netlink.Dump,
+		netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_TABLE, Data: []byte(tableName + "\x00")},
+		netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")})
 	if err != nil {
 		return nil, err
 	}
-	if plainInterval(set) {
-		marks := make([]mark, 0, len(got))
-		for _, e := range got {
-			marks = append(marks, mark{e.Key, e.IntervalEnd})
+	var out []element
+	var marks []mark
+	for _, r := range replies {
+		for _, e := range listOf(attrsOf(r)[unix.NFTA_SET_ELEM_LIST_ELEMENTS]) {
+			a := attrsOf(e)
+			value := func(attr uint16) []byte { return attrsOf(a[attr])[unix.NFTA_DATA_VALUE] }
+			if plainInterval(set) {
+				flags := a[unix.NFTA_SET_ELEM_FLAGS]
+				end := len(flags) == 4 && binary.BigEndian.Uint32(flags)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+				marks = append(marks, mark{value(unix.NFTA_SET_ELEM_KEY), end})
+				continue
+			}
+			out = append(out, element{key: value(unix.NFTA_SET_ELEM_KEY), end: value(nftaSetElemKeyEnd), val: value(unix.NFTA_SET_ELEM_DATA)})
 		}
-		return pairRanges(marks), nil
 	}
-	out := make([]element, 0, len(got))
-	for _, e := range got {
-		out = append(out, element{key: e.Key, end: e.KeyEnd, val: e.Val})
+	if plainInterval(set) {
+		return pairRanges(marks), nil
 	}
 	return out, nil
 }

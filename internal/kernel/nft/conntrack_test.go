@@ -1,0 +1,142 @@
+//go:build linux
+
+package nft
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/desired"
+)
+
+// flow is a UDP socket that keeps its source port, as a busy client does.
+func flow(t *testing.T, p *place, addr string) func() string {
+	t.Helper()
+	var c net.Conn
+	must(t, p.in(func() (err error) { c, err = net.Dial("udp", addr); return err }))
+	t.Cleanup(func() { _ = c.Close() })
+	return func() string {
+		buf := make([]byte, 100)
+		_ = c.SetDeadline(time.Now().Add(probeTimeout))
+		_, _ = c.Write([]byte("?"))
+		n, err := c.Read(buf)
+		if err != nil { // a refusal may answer an earlier packet
+			_, _ = c.Write([]byte("?"))
+			n, _ = c.Read(buf)
+		}
+		return string(buf[:n])
+	}
+}
+
+// A client that keeps sending from one port follows each change of the port.
+func TestFlowsFollowPort(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, fw := town(t)
+	f := newFirewall(t)
+	a1 := desired.Firewall{PublishAny: map[desired.PortKey]desired.Target{{Proto: "udp", Port: 5353}: to("172.30.1.2:80")}}
+	b1 := desired.Firewall{PublishAny: map[desired.PortKey]desired.Target{{Proto: "udp", Port: 5353}: to("172.30.2.2:80")}}
+	must(t, f.Load(t.Context(), fw))
+	ask, other := flow(t, l.places["outside"], "192.0.2.1:5353"), flow(t, l.places["outside"], "192.0.2.1:8080")
+	for i, step := range []struct {
+		add, del desired.Firewall
+		want     string
+	}{
+		{want: ""}, // the flow begins before the port is published
+		{add: a1, want: "a1 sees 192.0.2.2"},
+		{add: b1, del: a1, want: "b1 sees 192.0.2.2"},
+		{del: b1, want: ""},
+		{add: a1, want: "a1 sees 192.0.2.2"},
+	} {
+		must(t, f.Update(t.Context(), step.add, step.del))
+		f.flows.wait()
+		if got := ask(); got != step.want {
+			t.Errorf("step %d: got %q, want %q", i, got, step.want)
+		}
+	}
+	// Load ends them, too, and leaves others' flows alone.
+	if got := other(); got != "a1 sees 192.0.2.2" {
+		t.Errorf("other port: %q", got)
+	}
+	must(t, f.Load(t.Context(), fw))
+	f.flows.wait()
+	if got := ask(); got != "" {
+		t.Errorf("after Load without the port: %q", got)
+	}
+	flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+	must(t, err)
+	left := 0
+	for _, fl := range flows {
+		if fl.Forward.DstPort == 8080 && fl.Reverse.SrcPort == 80 {
+			left++
+		}
+	}
+	if left != 1 {
+		t.Errorf("%d flows to port 8080, want the one that goes on", left)
+	}
+}
+
+// An established TCP connection through an unpublished port ends; one through
+// another port goes on.
+func TestDeletedPortEndsConnections(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, fw := town(t)
+	f := newFirewall(t)
+	must(t, f.Load(t.Context(), fw))
+	var ln net.Listener
+	must(t, l.places["a1"].in(func() (err error) { ln, err = net.Listen("tcp", "172.30.1.2:7"); return err }))
+	defer ln.Close()
+	go func() { // echo
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				buf := make([]byte, 1)
+				for {
+					if _, err := c.Read(buf); err != nil {
+						return
+					}
+					_, _ = c.Write(buf)
+				}
+			}()
+		}
+	}()
+	port := func(p uint16) desired.Firewall {
+		return desired.Firewall{PublishAny: map[desired.PortKey]desired.Target{{Proto: "tcp", Port: p}: to("172.30.1.2:7")}}
+	}
+	must(t, f.Update(t.Context(), port(7001), empty()))
+	must(t, f.Update(t.Context(), port(7002), empty()))
+	var gone, stays net.Conn
+	must(t, l.places["outside"].in(func() (err error) {
+		if gone, err = net.Dial("tcp", "192.0.2.1:7001"); err != nil {
+			return err
+		}
+		stays, err = net.Dial("tcp", "192.0.2.1:7002")
+		return err
+	}))
+	echoes := func(c net.Conn) bool {
+		_ = c.SetDeadline(time.Now().Add(probeTimeout))
+		if _, err := c.Write([]byte("x")); err != nil {
+			return false
+		}
+		_, err := c.Read(make([]byte, 1))
+		return err == nil
+	}
+	if !echoes(gone) || !echoes(stays) {
+		t.Fatal("no connection to begin with")
+	}
+	must(t, f.Update(t.Context(), empty(), port(7001)))
+	f.flows.wait()
+	if echoes(gone) || !echoes(stays) {
+		t.Errorf("after the port is gone: its connection lives on or another one does not")
+	}
+}

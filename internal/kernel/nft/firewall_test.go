@@ -1,0 +1,322 @@
+//go:build linux
+
+package nft
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/errs"
+)
+
+// sample has something in every set.
+func sample() desired.Firewall {
+	return desired.Firewall{
+		Bridges:  names("jackstay0", "jk-a", "jk-b", "fifteen-letters"),
+		Internal: names("jk-b"),
+		Masquerade: map[netip.Prefix]struct{}{ // neighbours, and the last of all
+			netip.MustParsePrefix("172.17.0.0/16"): {}, netip.MustParsePrefix("172.18.0.0/16"): {},
+			netip.MustParsePrefix("10.0.0.0/24"): {}, netip.MustParsePrefix("fd00::/64"): {},
+		},
+		Hairpin: map[desired.HairpinKey]struct{}{
+			{Subnet: netip.MustParsePrefix("172.17.0.0/16"), Bridge: "jackstay0"}: {},
+			{Subnet: netip.MustParsePrefix("172.18.3.0/28"), Bridge: "jk-a"}:      {},
+			{Subnet: netip.MustParsePrefix("fd00::/64"), Bridge: "jk-a"}:          {},
+		},
+		Publish: map[desired.Claim]desired.Target{
+			{IP: netip.MustParseAddr("127.0.0.1"), Proto: "tcp", Port: 80}:     to("172.17.0.2:8080"),
+			{IP: netip.MustParseAddr("127.0.0.1"), Proto: "udp", Port: 80}:     to("172.17.0.3:8080"),
+			{IP: netip.MustParseAddr("2001:db8::1"), Proto: "sctp", Port: 443}: to("[fd00::2]:443"),
+		},
+		PublishAny: map[desired.PortKey]desired.Target{
+			{Proto: "tcp", Port: 65535}:         to("172.17.0.2:1"),
+			{V6: true, Proto: "tcp", Port: 443}: to("[fd00::2]:443"),
+		},
+	}
+}
+
+func empty() desired.Firewall { return unlay(layout{}) }
+
+// sees asserts what Observe gives.
+func sees(t *testing.T, f *Firewall, want desired.Firewall, intact bool) {
+	t.Helper()
+	got, ok, err := f.Observe(t.Context())
+	must(t, err)
+	if ok != intact {
+		t.Errorf("intact: got %v, want %v", ok, intact)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("observed\n%v, want\n%v", got, want)
+	}
+}
+
+func TestLoadAndObserve(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, f := newLab(t), newFirewall(t)
+	sees(t, f, empty(), false)
+	must(t, f.Load(t.Context(), sample()))
+	sees(t, f, sample(), true)
+	must(t, f.Load(t.Context(), sample()))
+	sees(t, f, sample(), true)
+	sees(t, newFirewall(t), sample(), true) // a restarted daemon
+	l.nft("flush", "ruleset")
+	sees(t, f, empty(), false)
+	if err := f.Update(t.Context(), sample(), empty()); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("update without a table: %v", err)
+	}
+	must(t, f.Load(t.Context(), sample()))
+	sees(t, f, sample(), true)
+	must(t, f.Cleanup(t.Context()))
+	must(t, f.Cleanup(t.Context()))
+	if out := l.nft("list", "ruleset"); out != "" {
+		t.Errorf("left after Cleanup: %s", out)
+	}
+}
+
+func TestObserveNoticesDamage(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, f := newLab(t), newFirewall(t)
+	handle := func(chain, rule string) string {
+		for _, line := range strings.Split(l.nft("-a", "list", "chain", "inet", "jackstay", chain), "\n") {
+			if text, h, ok := strings.Cut(strings.TrimSpace(line), " # handle "); ok && text == rule {
+				return h
+			}
+		}
+		t.Fatalf("no rule %q in %s", rule, chain)
+		return ""
+	}
+	for name, damage := range map[string]func(){
+		"rule deleted": func() {
+			l.nft("delete", "rule", "inet", "jackstay", "forward", "handle", handle("forward", "oifname @bridges drop"))
+		},
+		"rule added": func() { l.nft("insert", "rule", "inet", "jackstay", "forward", "accept") },
+		"rule replaced": func() {
+			l.nft("replace", "rule", "inet", "jackstay", "forward", "handle", handle("forward", "oifname @bridges drop"), "oifname", "@bridges", "accept")
+		},
+		"rules in another order": func() {
+			l.nft("delete", "rule", "inet", "jackstay", "guard", "handle", handle("guard", "ip daddr 127.0.0.0/8 drop"))
+			l.nft("add", "rule", "inet", "jackstay", "guard", "ip", "daddr", "127.0.0.0/8", "drop")
+		},
+		"chain flushed": func() { l.nft("flush", "chain", "inet", "jackstay", "source") },
+		"chain deleted": func() {
+			l.nft("flush", "chain", "inet", "jackstay", "input")
+			l.nft("delete", "chain", "inet", "jackstay", "input")
+		},
+		"chain added":     func() { l.nft("add", "chain", "inet", "jackstay", "mine") },
+		"policy changed":  func() { l.nft("chain", "inet", "jackstay", "input", "{ policy drop; }") },
+		"mark deleted":    func() { l.nft("flush", "set", "inet", "jackstay", "fingerprint") },
+		"another's table": func() { l.nft("delete", "table", "inet", "jackstay"); l.nft("add", "table", "inet", "jackstay") },
+	} {
+		must(t, f.Load(t.Context(), sample()))
+		damage()
+		if _, intact, err := f.Observe(t.Context()); err != nil || intact {
+			t.Errorf("%s: intact %v, error %v", name, intact, err)
+		}
+	}
+	must(t, f.Load(t.Context(), sample()))
+	want := sample()
+	l.nft("delete", "element", "inet", "jackstay", "masquerade4", "{ 172.18.0.0/16 }")
+	delete(want.Masquerade, netip.MustParsePrefix("172.18.0.0/16"))
+	l.nft("delete", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-a" }`)
+	delete(want.Bridges, "jk-a")
+	l.nft("add", "element", "inet", "jackstay", "publishany4", "{ udp . 9 : 172.17.0.9 . 9 }")
+	want.PublishAny[desired.PortKey{Proto: "udp", Port: 9}] = to("172.17.0.9:9")
+	sees(t, f, want, true)
+}
+
+func TestUpdate(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	newLab(t)
+	f := newFirewall(t)
+	must(t, f.Load(t.Context(), empty()))
+	for range 2 { // all there already: the second changes nothing
+		must(t, f.Update(t.Context(), sample(), empty()))
+		sees(t, f, sample(), true)
+	}
+	// Neighbouring subnets are told apart.
+	one := desired.Firewall{Masquerade: map[netip.Prefix]struct{}{netip.MustParsePrefix("172.17.0.0/16"): {}}}
+	must(t, f.Update(t.Context(), empty(), one))
+	want := sample()
+	delete(want.Masquerade, netip.MustParsePrefix("172.17.0.0/16"))
+	sees(t, f, want, true)
+	must(t, f.Update(t.Context(), one, empty()))
+	sees(t, f, sample(), true)
+	// A changed value: once told properly, once with the old one unknown.
+	key := desired.PortKey{Proto: "tcp", Port: 65535}
+	for _, del := range []desired.Firewall{{PublishAny: map[desired.PortKey]desired.Target{key: to("172.17.0.2:1")}}, {}} {
+		add := desired.Firewall{PublishAny: map[desired.PortKey]desired.Target{key: to(fmt.Sprintf("172.17.0.%d:1", 7+len(del.PublishAny)))}}
+		must(t, f.Update(t.Context(), add, del))
+		want = sample()
+		want.PublishAny[key] = add.PublishAny[key]
+		sees(t, f, want, true)
+	}
+	for range 2 { // and deleting what is absent
+		must(t, f.Update(t.Context(), empty(), want))
+		sees(t, f, empty(), true)
+	}
+	// Some of it there, some not.
+	must(t, f.Update(t.Context(), one, empty()))
+	must(t, f.Update(t.Context(), one, sample()))
+	sees(t, f, unlay(layout{setMasquerade4: mustLay(t, one)[setMasquerade4]}), true)
+}
+
+func mustLay(t *testing.T, fw desired.Firewall) layout {
+	t.Helper()
+	l, err := lay(fw)
+	must(t, err)
+	return l
+}
+
+func TestRefusesImpossible(t *testing.T) {
+	for _, fw := range []desired.Firewall{
+		{Bridges: names("")}, {Bridges: names("sixteen-letters!")}, {Internal: names(`a"b`)},
+		{Masquerade: map[netip.Prefix]struct{}{{}: {}}},
+		{Publish: map[desired.Claim]desired.Target{{IP: netip.IPv4Unspecified(), Proto: "tcp", Port: 1}: to("1.2.3.4:1")}},
+		{Publish: map[desired.Claim]desired.Target{{IP: netip.MustParseAddr("1.1.1.1"), Proto: "icmp"}: to("1.2.3.4:1")}},
+		{PublishAny: map[desired.PortKey]desired.Target{{V6: true, Proto: "tcp"}: to("1.2.3.4:1")}},
+	} {
+		if _, err := lay(fw); !errs.Is(err, errs.Invalid) {
+			t.Errorf("%v: %v", fw, err)
+		}
+	}
+}
+
+func TestNftMissingOrOld(t *testing.T) {
+	old := filepath.Join(t.TempDir(), "nft")
+	must(t, os.WriteFile(old, []byte("#!/bin/sh\necho 'nftables v0.9.8 (E.D.S.)'\n"), 0o755))
+	for _, path := range []string{"/nowhere/nft", old} {
+		_, err := New(t.Context(), Options{Path: path})
+		if !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "package nftables") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// many publishes n ports.
+func many(n int) desired.Firewall {
+	fw := desired.Firewall{PublishAny: map[desired.PortKey]desired.Target{}}
+	for i := range n {
+		fw.PublishAny[desired.PortKey{Proto: "tcp", Port: uint16(1024 + i)}] = to("172.17.0.2:80")
+	}
+	return fw
+}
+
+func TestSpeed(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	newLab(t)
+	f := newFirewall(t)
+	must(t, f.Load(t.Context(), sample()))
+	// Limits are wide of what is logged, as other work shares the machine.
+	for _, c := range []struct {
+		n     int
+		limit time.Duration
+	}{{1, 5 * time.Millisecond}, {1000, 50 * time.Millisecond}, {20000, 2 * time.Second}} {
+		add, del := time.Hour, time.Hour
+		for range 5 {
+			start := time.Now()
+			must(t, f.Update(t.Context(), many(c.n), empty()))
+			add = min(add, time.Since(start))
+			start = time.Now()
+			must(t, f.Update(t.Context(), empty(), many(c.n)))
+			del = min(del, time.Since(start))
+			f.flows.wait()
+		}
+		t.Logf("%d elements: added in %v, deleted in %v", c.n, add, del)
+		if max(add, del) > c.limit {
+			t.Errorf("%d elements took %v and %v, limit %v", c.n, add, del, c.limit)
+		}
+	}
+	start := time.Now()
+	must(t, f.Load(t.Context(), many(1000)))
+	t.Logf("load with 1000 ports: %v", time.Since(start))
+	start = time.Now()
+	sees(t, f, func() desired.Firewall { fw := empty(); fw.PublishAny = many(1000).PublishAny; return fw }(), true)
+	t.Logf("observe with 1000 ports: %v", time.Since(start))
+}
+
+func TestWatch(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, f := newLab(t), newFirewall(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	changed, err := f.Watch(ctx)
+	must(t, err)
+	signalled := func(within time.Duration) bool {
+		select {
+		case <-changed:
+			return true
+		case <-time.After(within):
+			return false
+		}
+	}
+	must(t, f.Load(t.Context(), sample()))
+	must(t, f.Update(t.Context(), many(1000), sample()))
+	l.nft("add", "table", "inet", "theirs")
+	l.nft("add", "chain", "inet", "theirs", "FORWARD")
+	if signalled(200 * time.Millisecond) {
+		t.Error("own changes, or those of others' tables, are signalled")
+	}
+	for _, line := range []string{
+		"add element inet jackstay internal { eth9 }",
+		"add table ip filter",
+		"add chain ip filter FORWARD { type filter hook forward priority 0; }",
+		"insert rule ip filter FORWARD counter",
+		"flush ruleset",
+	} {
+		l.nft(strings.Fields(line)...)
+		if !signalled(time.Second) {
+			t.Errorf("not signalled: nft %s", line)
+		}
+	}
+	// More events than the socket holds, while nobody reads the channel.
+	var script strings.Builder
+	script.WriteString("add table inet jackstay\nadd set inet jackstay s { type ipv4_addr; }\n")
+	for i := range 60000 {
+		fmt.Fprintf(&script, "add element inet jackstay s { 10.%d.%d.%d }\n", i>>16, i>>8&255, i&255)
+	}
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	if !signalled(time.Second) {
+		t.Error("a flood is not signalled")
+	}
+	time.Sleep(100 * time.Millisecond)
+	signalled(0)
+	l.nft("add", "element", "inet", "jackstay", "s", "{ 11.0.0.1 }")
+	if !signalled(time.Second) {
+		t.Error("nothing is signalled after a flood")
+	}
+	cancel()
+	for range changed { // ends when it is closed
+	}
+}
+
+func quietly(t *testing.T) (*Firewall, *bytes.Buffer) {
+	t.Helper()
+	var log bytes.Buffer
+	f, err := New(t.Context(), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	return f, &log
+}
