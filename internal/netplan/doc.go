@@ -1,7 +1,9 @@
 // Package netplan computes the wanted state of the host's network from the
-// choices. Plan is a pure function; it reads nothing and remembers nothing.
+// choices. Plan is a pure function; it reads nothing and remembers nothing. A
+// Planner gives the same, faster.
 //
 //	plan.go     the whole, and who owns a network namespace
+//	planner.go  Plan with a memory, for the daemon
 //	bridges.go  networks: bridges and the firewall elements they have
 //	sandbox.go  a container's namespace: interfaces, routes, sysctls, resolver
 //	hosts.go    hosts, hostname and resolv.conf

@@ -2,7 +2,6 @@ package netplan
 
 import (
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -15,7 +14,7 @@ const fileMode = 0o644 // every user in the container reads them
 // files gives the files of the container with this ID, which is in owner's
 // network: its own, or those of whom it joined.
 func (p *plan) files(id string, owner *model.Container) []desired.File {
-	dir := filepath.Join(p.facts.ContainersDir, id)
+	dir := p.facts.ContainersDir + "/" + id
 	return []desired.File{
 		{Path: dir + "/hosts", Content: p.hosts(owner), Mode: fileMode},
 		{Path: dir + "/hostname", Content: hostname(owner) + "\n", Mode: fileMode},

@@ -50,33 +50,26 @@ func (p *plan) names(c *model.Container) {
 	}
 }
 
-// enter adds addresses to a name.
+// enter adds an endpoint's addresses to a name. An endpoint enters all its names
+// before the next does, so one that has a name twice finds itself at its end.
 func (p *plan) enter(zone *desired.Zone, name string, addrs []netip.Addr) {
 	have, shared := zone.Names[name]
 	if !shared {
 		zone.Names[name] = addrs
 		return
 	}
-	more := slices.Clip(have)
-	for _, a := range addrs {
-		if !slices.Contains(have, a) {
-			more = append(more, a)
-		}
-	}
-	if len(more) == len(have) {
+	if have[len(have)-1] == addrs[len(addrs)-1] {
 		return
 	}
-	zone.Names[name] = more
-	p.shared = append(p.shared, sharedName{zone, name})
+	zone.Names[name] = append(have, addrs...)
+	p.shared[sharedName{zone, name}] = struct{}{}
 }
 
 // finishZones sorts what came in the order of a map, so that equal choices make
 // equal plans.
 func (p *plan) finishZones() {
-	for _, s := range p.shared {
-		addrs := slices.Clone(s.zone.Names[s.name])
-		slices.SortFunc(addrs, netip.Addr.Compare)
-		s.zone.Names[s.name] = addrs
+	for s := range p.shared {
+		slices.SortFunc(s.zone.Names[s.name], netip.Addr.Compare)
 	}
 }
 

@@ -30,15 +30,7 @@ type Facts struct {
 // shares what it can with snap, so neither may be changed afterwards.
 func Plan(snap *model.Snapshot, f Facts) *desired.State {
 	p := newPlan(snap, f)
-	for _, n := range snap.Networks {
-		p.network(n)
-	}
-	for id, c := range snap.Containers {
-		if c.Active {
-			p.container(id, c)
-		}
-	}
-	p.finishZones()
+	p.run()
 	return p.out
 }
 
@@ -51,13 +43,30 @@ type plan struct {
 	hostGateway string
 	resolvConf  string                        // of a container without --dns options
 	sysctls     map[string]string             // of a container without --sysctl
-	shared      []sharedName                  // zone entries with more than one address
+	shared      map[sharedName]struct{}       // zone entries with several addresses
 	joined      map[string][]*model.Container // owner ID to the active containers in its namespace
+
+	// For a Planner: what the plan before made and this one has, by owner ID,
+	// and the records of the sandbox in the making.
+	before, made map[string]*made
+	from         []any
+}
+
+func (p *plan) run() {
+	for _, n := range p.snap.Networks {
+		p.network(n)
+	}
+	for id, c := range p.snap.Containers {
+		if c.Active {
+			p.container(id, c)
+		}
+	}
+	p.finishZones()
 }
 
 func newPlan(snap *model.Snapshot, f Facts) *plan {
 	n, nets, ports := len(snap.Containers), len(snap.Networks), len(snap.Ports)
-	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap)}
+	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), shared: map[sharedName]struct{}{}}
 	p.resolvConf = resolvConf([]netip.Addr{resolver.Addr()}, f.Search, withNdots(f.ResolvOptions))
 	p.hostGateway = hostGateway(snap, f)
 	p.out = &desired.State{
@@ -137,6 +146,8 @@ func joiners(snap *model.Snapshot) map[string][]*model.Container {
 	}
 	return out
 }
+
+func compareIDs(a, b *model.Container) int { return strings.Compare(a.ID, b.ID) }
 
 // shortID is how an ID is a name: its first twelve digits.
 func shortID(id string) string {

@@ -25,8 +25,22 @@ func defaultSysctls() map[string]string {
 	}
 }
 
-// sandbox plans the namespace that c owns.
+// sandbox plans the namespace that c owns, and what is seen from within.
 func (p *plan) sandbox(c *model.Container) {
+	m := p.again(c)
+	if m == nil {
+		m = &made{}
+		m.sandbox, m.view = p.makeSandbox(c)
+		p.keep(c, m)
+	}
+	p.out.Sandboxes[c.ID] = m.sandbox
+	if m.view != nil {
+		p.out.Zones.Views[c.ID] = m.view
+	}
+}
+
+func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View) {
+	var v *desired.View
 	eps := p.snap.ByContainer[c.ID]
 	s := &desired.Sandbox{Container: c.ID, Sysctls: p.sysctlsOf(c)}
 	if len(eps) > 0 {
@@ -43,10 +57,10 @@ func (p *plan) sandbox(c *model.Container) {
 		if p.wantsPort53(c) {
 			s.ResolverVia = resolverVia
 		}
-		p.out.Zones.Views[c.ID] = p.view(c, eps)
+		v = p.view(c, eps)
 	}
 	s.Files = p.files(c.ID, c)
-	p.out.Sandboxes[c.ID] = s
+	return s, v
 }
 
 func interfaceOf(e *model.Endpoint, n *model.Network) desired.Interface {
