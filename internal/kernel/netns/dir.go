@@ -109,12 +109,7 @@ func create(path string) error {
 		return err
 	}
 	f.Close()
-	return onThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("unshare: %w", err)
-		}
-		return nil
-	}, func() error {
+	return Try(func() error {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("lo: %w", err)
 		}

@@ -51,6 +51,17 @@ func DoFD(fd int, fn func() error) error {
 	}, fn)
 }
 
+// Try runs fn in a new network namespace that ends with it, and returns fn's
+// error.
+func Try(fn func() error) error {
+	return onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make network namespace: %w", err)
+		}
+		return nil
+	}, fn)
+}
+
 // Open gives a descriptor of the network namespace at path, for DoFD and for
 // netlink's IFLA_NET_NS_FD. A path where none is mounted is an error.
 func Open(path string) (int, error) {

@@ -1,0 +1,79 @@
+package files
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackstay/jackstay/internal/desired"
+)
+
+func stat(t *testing.T, path string) (os.FileInfo, uint64) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info, info.Sys().(*syscall.Stat_t).Ino
+}
+
+func TestEnsure(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "containers", "id", "hosts")
+	var inode uint64
+	for _, c := range []struct {
+		content string
+		mode    uint32
+	}{
+		{"127.0.0.1 localhost\n", 0o644},
+		{"127.0.0.1 localhost\n172.17.0.2 web\n", 0o644}, // longer
+		{"127.0.0.1 localhost\n172.17.0.3 web\n", 0o644}, // as long
+		{"short\n", 0o600},                               // shorter, and another mode
+		{"", 0o644},                                      // empty
+	} {
+		if err := New().Ensure(desired.File{Path: path, Content: c.content, Mode: c.mode}); err != nil {
+			t.Fatal(err)
+		}
+		have, err := os.ReadFile(path)
+		if err != nil || string(have) != c.content {
+			t.Errorf("content %q, %v; want %q", have, err, c.content)
+		}
+		info, ino := stat(t, path)
+		if info.Mode().Perm() != os.FileMode(c.mode) {
+			t.Errorf("mode %v, want %o", info.Mode(), c.mode)
+		}
+		if inode != 0 && ino != inode {
+			t.Error("the file was replaced: a container would keep the old one")
+		}
+		inode = ino
+	}
+}
+
+func TestEqualContentIsNotWritten(t *testing.T) {
+	f := desired.File{Path: filepath.Join(t.TempDir(), "hosts"), Content: "a\n", Mode: 0o644}
+	if err := New().Ensure(f); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := os.Chtimes(f.Path, old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := New().Ensure(f); err != nil {
+		t.Fatal(err)
+	}
+	if info, _ := stat(t, f.Path); !info.ModTime().Equal(old) {
+		t.Errorf("written again at %v", info.ModTime())
+	}
+}
+
+func TestErrorsNameTheFile(t *testing.T) {
+	dir := t.TempDir()
+	err := New().Ensure(desired.File{Path: dir, Content: "x", Mode: 0o644})
+	if err == nil {
+		t.Fatal("a directory was written")
+	}
+	if want := "write " + dir; len(err.Error()) < len(want) || err.Error()[:len(want)] != want {
+		t.Errorf("got %q", err)
+	}
+}

@@ -1,0 +1,132 @@
+//go:build linux
+
+package hostinfo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/kernel/link"
+)
+
+// Host tells about the machine whose network namespace the caller is in.
+type Host struct {
+	nl *netlink.Handle
+}
+
+// New opens the host.
+func New() (*Host, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return &Host{nl: nl}, nil
+}
+
+// Close lets go of the sockets.
+func (h *Host) Close() { h.nl.Close() }
+
+// Routes gives every prefix the host has a route or an address for, sorted,
+// except what would forbid every subnet or is our own doing: default routes
+// (0.0.0.0/1 and 128.0.0.0/1, by which VPNs say default, too), loopback,
+// link-local and multicast prefixes, and all that leads over our own bridges.
+func (h *Host) Routes(ctx context.Context) ([]netip.Prefix, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ours, err := h.ownBridges()
+	if err != nil {
+		return nil, err
+	}
+	found := map[netip.Prefix]struct{}{}
+	add := func(index int, n *net.IPNet) {
+		if p, ok := prefix(n); ok && !ours[index] && counts(p) {
+			found[p] = struct{}{}
+		}
+	}
+	routes, err := h.routes()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range routes {
+		add(r.LinkIndex, r.Dst)
+		for _, hop := range r.MultiPath {
+			add(hop.LinkIndex, r.Dst)
+		}
+	}
+	var addrs []netlink.Addr
+	if err := again(func() (err error) { addrs, err = h.nl.AddrList(nil, netlink.FAMILY_ALL); return }); err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		add(a.LinkIndex, a.IPNet)
+	}
+	out := make([]netip.Prefix, 0, len(found))
+	for p := range found {
+		out = append(out, p)
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out, nil
+}
+
+func (h *Host) ownBridges() (map[int]bool, error) {
+	var links []netlink.Link
+	if err := again(func() (err error) { links, err = h.nl.LinkList(); return }); err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	ours := map[int]bool{}
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Alias, link.Alias) {
+			ours[l.Attrs().Index] = true
+		}
+	}
+	return ours, nil
+}
+
+// routes gives all tables but the local one, which repeats the addresses.
+// Policy routing and VPNs keep theirs in tables of their own.
+func (h *Host) routes() ([]netlink.Route, error) {
+	var all []netlink.Route
+	filter := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+	err := again(func() (err error) {
+		all, err = h.nl.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE)
+		return
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return slices.DeleteFunc(all, func(r netlink.Route) bool { return r.Table == unix.RT_TABLE_LOCAL }), nil
+}
+
+func prefix(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false // a default route
+	}
+	a, ok := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(a.Unmap(), bits).Masked(), ok
+}
+
+func counts(p netip.Prefix) bool {
+	a := p.Addr()
+	return p.Bits() > 1 && !a.IsLoopback() && !a.IsMulticast() && !(a.Is6() && a.IsLinkLocalUnicast())
+}
+
+// again repeats a dump that changes interrupted, a bounded number of times.
+func again(fn func() error) error {
+	var err error
+	for range 20 {
+		if err = fn(); !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	return err
+}
