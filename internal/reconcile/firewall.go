@@ -35,16 +35,9 @@ func (r *Reconciler) applyFirewall(ctx context.Context) {
 	want := r.claims.withhold(of.Firewall)
 	r.mu.Unlock()
 
-	var err error
-	loaded, changed := false, 0
-	if !known {
-		has, loaded, err = r.readFirewall(ctx, want)
-	}
-	if err == nil && !loaded {
-		if add, del := has.Diff(want); !add.Empty() || !del.Empty() {
-			changed = add.Len() + del.Len()
-			err = r.o.Firewall.Update(ctx, add, del)
-		}
+	loaded, changed, err := r.setFirewall(ctx, known, has, want)
+	if err != nil && known { // what we took for known was not: somebody flushed it
+		loaded, changed, err = r.setFirewall(ctx, false, has, want)
 	}
 
 	r.mu.Lock()
@@ -65,13 +58,23 @@ func (r *Reconciler) applyFirewall(ctx context.Context) {
 	}
 }
 
-// readFirewall reads the table, and loads it with what is wanted if it isn't intact.
-func (r *Reconciler) readFirewall(ctx context.Context, want desired.Firewall) (has desired.Firewall, loaded bool, err error) {
-	has, intact, err := r.o.Firewall.Observe(ctx)
-	if err != nil || intact {
-		return has, false, err
+// setFirewall makes one attempt. It tells whether the table was loaded, and
+// how many elements were changed otherwise.
+func (r *Reconciler) setFirewall(ctx context.Context, known bool, has, want desired.Firewall) (loaded bool, changed int, err error) {
+	if !known {
+		intact := false
+		if has, intact, err = r.o.Firewall.Observe(ctx); err != nil {
+			return false, 0, err
+		}
+		if !intact {
+			return true, 0, r.o.Firewall.Load(ctx, want)
+		}
 	}
-	return want, true, r.o.Firewall.Load(ctx, want)
+	add, del := has.Diff(want)
+	if add.Empty() && del.Empty() {
+		return false, 0, nil
+	}
+	return false, add.Len() + del.Len(), r.o.Firewall.Update(ctx, add, del)
 }
 
 // guardFirst applies the firewall ahead of the links when it is in doubt or

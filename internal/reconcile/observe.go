@@ -98,18 +98,19 @@ func (r *Reconciler) compare(s *sight) (leftovers []string) {
 	return leftovers
 }
 
+// compareBridges judges the bridges. One that seems right is made sure of all
+// the same when everything is looked into: Observe doesn't tell all of it.
 func (r *Reconciler) compareBridges(s *sight) {
 	for name, have := range s.Bridges {
 		b := r.bridge(name)
-		if b.want == nil {
-			continue
+		switch {
+		case b.want == nil:
+		case !matches(b.want, have):
+			r.stats.bridges++
+			b.made, b.other = nil, have.Network != b.want.Network
+		case s.pass != nil:
+			b.made = nil
 		}
-		if matches(b.want, have) {
-			r.right(b)
-			continue
-		}
-		r.stats.bridges++
-		b.made, b.other = nil, have.Network != b.want.Network
 	}
 	for name, b := range r.bridges {
 		if _, ok := s.Bridges[name]; !ok && b.made != nil && b.want != nil {
@@ -219,8 +220,14 @@ func (r *Reconciler) passed(p *pass) {
 	}
 }
 
-// dropLeftovers deletes host ends of ours that nobody wants or knows.
+// dropLeftovers deletes host ends of ours that nobody wants or knows: before
+// sandboxes are made, which may want the name one of them has inside, and after
+// the elements that lead there.
 func (r *Reconciler) dropLeftovers(ctx context.Context, hosts []string) {
+	if len(hosts) == 0 {
+		return
+	}
+	r.applyFirewall(ctx)
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, r.o.Parallel)
 	for _, host := range hosts {

@@ -70,7 +70,7 @@ func (r *Reconciler) takeUp() bool {
 func (r *Reconciler) want(id string, s *desired.Sandbox) {
 	rec := r.record(id)
 	rec.want = s
-	rec.trial = trial{}
+	rec.trial, rec.again = trial{}, false
 	r.dirty[id] = rec
 }
 

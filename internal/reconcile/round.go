@@ -35,6 +35,7 @@ func (r *Reconciler) round(ctx context.Context, replan bool) {
 	r.applyClaims(ctx)
 	r.settleClaims()
 	r.guardFirst(ctx)
+	r.dropLeftovers(ctx, leftovers)
 	r.applyBridges(ctx)
 	gate := make(chan struct{})
 	r.dispatch(ctx, gate)
@@ -46,7 +47,6 @@ func (r *Reconciler) round(ctx context.Context, replan bool) {
 	r.mu.Unlock()
 
 	r.releaseClaims()
-	r.dropLeftovers(ctx, leftovers)
 	r.dropBridges(ctx)
 	if seen != nil && seen.pass != nil {
 		r.lookInto(ctx, seen.pass, gate)

@@ -24,6 +24,7 @@ type record struct {
 	renewed bool              // its namespace is another than the sockets'
 	check   bool              // look before making: it is probably right
 	harmed  bool              // somebody else changed it
+	again   bool              // it failed once, which is not told yet
 	busy    bool              // a job runs
 	stamp   uint64            // when its last job ended
 	trial   trial
@@ -160,12 +161,11 @@ func (r *Reconciler) finish(ctx context.Context, j job, repaired bool, err error
 	case ctx.Err() != nil:
 	case err != nil && rec.want == j.want:
 		rec.applied = nil
-		r.failed(rec, err)
-		r.signals.note(lookLinks, time.Now())
+		r.retry(rec, err)
 	case err != nil:
 		rec.applied = nil // a newer wish is waiting already
 	default:
-		rec.applied, rec.trial = j.want, trial{}
+		rec.applied, rec.trial, rec.again = j.want, trial{}, false
 		rec.doneRev = max(rec.doneRev, j.rev)
 	}
 	if err == nil && j.want == nil && rec.want == nil && r.recs[rec.id] == rec {
@@ -185,6 +185,20 @@ func (r *Reconciler) finish(ctx context.Context, j job, repaired bool, err error
 	}
 	r.settle()
 	r.poke()
+}
+
+// retry has a sandbox tried again after a look at the links: at once the first
+// time, because what it needs, its bridge perhaps, may just have been deleted.
+// A failure after that is told and tried again later.
+func (r *Reconciler) retry(rec *record, err error) {
+	r.signals.note(lookLinks, time.Now())
+	if rec.again {
+		r.failed(rec, err)
+		return
+	}
+	rec.again = true
+	r.signals.urgent[lookLinks] = true
+	r.o.Log.Debug("sandbox failed, trying again", "container", rec.id, "err", err)
 }
 
 // failed records a failure of the container's sandbox.

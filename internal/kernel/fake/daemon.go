@@ -35,7 +35,7 @@ func (p *Ports) Claim(c desired.Claim) error {
 
 // Release closes it.
 func (p *Ports) Release(c desired.Claim) {
-	_ = p.h.do("release "+claimString(c), func() error { delete(p.h.held, c); return nil })
+	_ = p.h.sure("release "+claimString(c), func() { delete(p.h.held, c) })
 }
 
 func claimString(c desired.Claim) string {
@@ -73,18 +73,17 @@ func (h *Host) Resolver() *Resolver { return &Resolver{h} }
 
 // SetZones keeps the names.
 func (r *Resolver) SetZones(z *desired.Zones) {
-	_ = r.h.do("zones", func() error { r.h.zones = z; return nil })
+	_ = r.h.sure("zones", func() { r.h.zones = z })
 }
 
 // Serve takes over a container's sockets.
 func (r *Resolver) Serve(container string, udp net.PacketConn, _ net.Listener) {
 	s := udp.(packetConn).socket
-	err := r.h.do(container+": serve", func() error {
+	err := r.h.sure(container+": serve", func() {
 		if old := r.h.served[container]; old != nil {
 			old.close()
 		}
 		r.h.served[container] = s
-		return nil
 	})
 	if err != nil {
 		s.close()
@@ -93,12 +92,11 @@ func (r *Resolver) Serve(container string, udp net.PacketConn, _ net.Listener) {
 
 // Stop closes them.
 func (r *Resolver) Stop(container string) {
-	_ = r.h.do(container+": stop serving", func() error {
+	_ = r.h.sure(container+": stop serving", func() {
 		if s := r.h.served[container]; s != nil {
 			s.close()
 			delete(r.h.served, container)
 		}
-		return nil
 	})
 }
 

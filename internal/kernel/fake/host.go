@@ -96,13 +96,25 @@ func (h *Host) do(op string, change func() error) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.killed && h.steps+1 == h.failAt {
+		h.steps++
+		return fmt.Errorf("%s: %w", op, ErrInjected)
+	}
+	return h.change(op, change)
+}
+
+// sure makes a change that can't fail. The daemon can be killed after it.
+func (h *Host) sure(op string, change func()) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.change(op, func() error { change(); return nil })
+}
+
+func (h *Host) change(op string, change func() error) error {
 	if h.killed {
 		return ErrKilled
 	}
 	h.steps++
-	if h.steps == h.failAt {
-		return fmt.Errorf("%s: %w", op, ErrInjected)
-	}
 	if err := change(); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}

@@ -35,7 +35,11 @@ func (l *Links) Observe(context.Context) (desired.Observed, error) {
 			switch {
 			case !ours:
 			case k.bridge:
-				o.Bridges[name] = desired.Bridge{Name: name, Network: owner, MAC: k.mac, Addrs: k.prefixes(), MTU: k.mtu, RouteLocalnet: k.localnet}
+				b := desired.Bridge{Name: name, Network: owner, MAC: k.mac, MTU: k.mtu, RouteLocalnet: k.localnet}
+				if k.up { // one that is down has no address in effect
+					b.Addrs = k.prefixes()
+				}
+				o.Bridges[name] = b
 			default:
 				o.HostEnds[name] = desired.HostEnd{Endpoint: owner, Bridge: k.master, Up: k.up}
 			}

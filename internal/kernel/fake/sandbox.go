@@ -52,6 +52,11 @@ func (h *Host) dropNamespace(container string) {
 
 // EnsureSandbox makes the inside as wanted, a change at a time.
 func (l *Links) EnsureSandbox(_ context.Context, s *desired.Sandbox) error {
+	for _, i := range s.Interfaces { // first, because two may swap their names
+		if err := l.dropOther(s.Container, i); err != nil {
+			return err
+		}
+	}
 	for _, i := range s.Interfaces {
 		if err := l.ensureInterface(s.Container, i); err != nil {
 			return err
@@ -104,9 +109,6 @@ func (l *Links) inside(container, op string, so func(*namespace) bool, change fu
 
 func (l *Links) ensureInterface(container string, i desired.Interface) error {
 	h := l.h
-	if err := l.dropOther(container, i); err != nil {
-		return err
-	}
 	err := l.inside(container, "veth add "+i.Host,
 		func(*namespace) bool { return h.links[i.Host] != nil },
 		func(n *namespace) error { return h.addVeth(n, container, i) })
