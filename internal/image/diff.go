@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,27 +11,23 @@ import (
 
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/directory"
+	"go.podman.io/storage/pkg/idtools"
 
 	"github.com/jackstay/jackstay/internal/model"
 )
 
 // Changes lists what a container's files differ in from its image's, by path.
+// The folders above a change are listed too, as Docker does.
 func (s *Store) Changes(_ context.Context, containerID string) ([]model.Change, error) {
 	found, err := s.rawChanges(containerID)
 	if err != nil {
 		return nil, err
 	}
-	kinds := map[archive.ChangeType]int{archive.ChangeModify: 0, archive.ChangeAdd: 1, archive.ChangeDelete: 2}
-	out := make([]model.Change, 0, len(found))
-	for _, c := range found {
-		out = append(out, model.Change{Path: c.Path, Kind: kinds[c.Kind]})
-	}
-	out = dropMountPoints(out, filepath.Join(s.layerDir(containerID), "diff"))
-	slices.SortFunc(out, func(a, b model.Change) int { return strings.Compare(a.Path, b.Path) })
-	return out, nil
+	found = dropMountPoints(found, filepath.Join(s.layerDir(containerID), "diff"))
+	return withParents(found), nil
 }
 
-func (s *Store) rawChanges(containerID string) ([]archive.Change, error) {
+func (s *Store) rawChanges(containerID string) ([]model.Change, error) {
 	id, err := s.layerImage(containerID)
 	if err != nil {
 		return nil, err
@@ -44,16 +41,49 @@ func (s *Store) rawChanges(containerID string) ([]archive.Change, error) {
 		return nil, err
 	}
 	diff := filepath.Join(s.layerDir(containerID), "diff")
-	var found []archive.Change
+	var found []model.Change
 	if s.driver == driverVFS {
-		found, err = archive.ChangesDirs(diff, nil, base.dirs[0], nil)
+		found, err = copyChanges(diff, base.dirs[0])
 	} else {
-		found, err = archive.OverlayChanges(base.dirs, diff)
+		err = s.withImageView(base, func(view string) error {
+			found, err = overlayChanges(diff, view)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("comparing the files of container %s with its image's: %w", containerID, err)
 	}
 	return found, nil
+}
+
+// copyChanges compares a whole copy with what it is a copy of.
+func copyChanges(copied, original string) ([]model.Change, error) {
+	none := &idtools.IDMappings{}
+	found, err := archive.ChangesDirs(copied, none, original, none)
+	kinds := map[archive.ChangeType]int{archive.ChangeModify: modified, archive.ChangeAdd: added, archive.ChangeDelete: deleted}
+	var out []model.Change
+	for _, c := range found {
+		out = append(out, model.Change{Path: c.Path, Kind: kinds[c.Kind]})
+	}
+	return out, err
+}
+
+// withParents adds the folders above changes as modified and sorts by path.
+func withParents(changes []model.Change) []model.Change {
+	byPath := map[string]model.Change{}
+	for _, c := range changes {
+		byPath[c.Path] = c
+	}
+	for _, c := range changes {
+		for dir := filepath.Dir(c.Path); dir != "/"; dir = filepath.Dir(dir) {
+			if _, ok := byPath[dir]; !ok {
+				byPath[dir] = model.Change{Path: dir, Kind: modified}
+			}
+		}
+	}
+	out := slices.Collect(maps.Values(byPath))
+	slices.SortFunc(out, func(a, b model.Change) int { return strings.Compare(a.Path, b.Path) })
+	return out
 }
 
 // dropMountPoints leaves out what no program wrote: the mount points a runtime
@@ -70,7 +100,7 @@ func dropMountPoints(changes []model.Change, diff string) []model.Change {
 			return empty
 		}
 		for _, top := range []string{"/dev", "/proc", "/sys"} {
-			if c.Kind != 2 && (c.Path == top || strings.HasPrefix(c.Path, top+"/")) {
+			if c.Kind != deleted && (c.Path == top || strings.HasPrefix(c.Path, top+"/")) {
 				return true
 			}
 		}
@@ -99,13 +129,26 @@ func (s *Store) LayerSize(_ context.Context, containerID string) (rw, rootfs int
 	}
 	diff := filepath.Join(s.layerDir(containerID), "diff")
 	if s.driver == driverVFS {
-		changes, err := s.rawChanges(containerID)
-		if err != nil {
+		if rw, err = s.copySize(containerID, diff); err != nil {
 			return 0, 0, err
 		}
-		rw = archive.ChangesSize(diff, changes)
 	} else if rw, err = directory.Size(diff); err != nil {
 		return 0, 0, fmt.Errorf("measuring the layer of container %s: %w", containerID, err)
 	}
 	return rw, rw + m.Size, nil
+}
+
+// copySize gives the bytes of the files in a whole copy that are not the image's.
+func (s *Store) copySize(containerID, diff string) (int64, error) {
+	changes, err := s.rawChanges(containerID)
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	for _, c := range changes {
+		if info, err := os.Lstat(filepath.Join(diff, c.Path)); err == nil && info.Mode().IsRegular() {
+			total += info.Size()
+		}
+	}
+	return total, nil
 }

@@ -90,18 +90,29 @@ func (s *Store) releaseHidden(id string) error {
 	if err != nil || len(users) > 0 {
 		return err
 	}
-	return s.deleteRecord(id)
+	_, err = s.deleteRecord(id)
+	return err
 }
 
-// deleteRecord deletes an image with the layers nothing else stands on. The
-// caller holds s.removal.
-func (s *Store) deleteRecord(id string) error {
-	if _, err := s.store.DeleteImage(id, true); err != nil {
-		return fmt.Errorf("deleting image %s: %w", shortID(id), err)
+// deleteRecord deletes an image with the layers nothing else stands on and
+// gives their bytes. The caller holds s.removal.
+func (s *Store) deleteRecord(id string) (freed int64, err error) {
+	before, err := s.store.Layers()
+	if err != nil {
+		return 0, fmt.Errorf("listing layers: %w", err)
+	}
+	gone, err := s.store.DeleteImage(id, true)
+	if err != nil {
+		return 0, fmt.Errorf("deleting image %s: %w", shortID(id), err)
+	}
+	for _, l := range before {
+		if slices.Contains(gone, l.ID) {
+			freed += max(0, l.UncompressedSize)
+		}
 	}
 	s.forget(id)
 	s.hidden.mu.Lock()
 	delete(s.hidden.ids, id)
 	s.hidden.mu.Unlock()
-	return nil
+	return freed, nil
 }

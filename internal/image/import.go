@@ -64,7 +64,7 @@ func parseTag(ref string) (reference.Named, error) {
 	}
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return nil, errs.New(errs.Invalid, "%w", err)
+		return nil, nameError(ref, err)
 	}
 	if _, digested := named.(reference.Digested); digested {
 		return nil, errs.New(errs.Invalid, "refusing to create a tag with a digest reference: %s", ref)

@@ -20,6 +20,7 @@ import (
 	"github.com/jackstay/jackstay/internal/model"
 )
 
+// ctx is the tests' context.
 var ctx = context.Background()
 
 func cid(n int) string { return fmt.Sprintf("%064x", n) }
@@ -163,7 +164,7 @@ func TestLayerErrors(t *testing.T) {
 
 // TestRestart: a new daemon finds layers, mounted or not, and clears half-made ones.
 func TestRestart(t *testing.T) {
-	dir := t.TempDir()
+	dir := tempDir(t)
 	first := openStore(t, dir)
 	image := importImage(t, first, "app")
 	for n := range 2 {

@@ -44,7 +44,7 @@ func (s *Store) find(ref string) (*storage.Image, error) {
 		return findPrefix(images, ref)
 	}
 	if nameErr != nil {
-		return nil, errs.New(errs.Invalid, "%w", nameErr)
+		return nil, nameError(ref, nameErr)
 	}
 	return nil, noSuchImage(ref)
 }

@@ -48,7 +48,22 @@ func TestMain(m *testing.M) {
 // is left mounted or spooled.
 func newStore(t testing.TB, change ...func(*Options)) *Store {
 	t.Helper()
-	return openStore(t, t.TempDir(), change...)
+	return openStore(t, tempDir(t), change...)
+}
+
+// tempDir is t.TempDir without the test's name, whose commas overlay mounts don't take.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "jackstay-image-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func openStore(t testing.TB, dir string, change ...func(*Options)) *Store {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"go.podman.io/storage/pkg/mount"
@@ -48,8 +47,8 @@ func (s *Store) Mount(ctx context.Context, containerID string) (string, error) {
 	return merged, nil
 }
 
-// mountOverlay mounts with relative paths: mount(2) takes one page of options.
-// The thread that changes its folder for that is its own and ends here.
+// mountOverlay mounts with relative paths, for mount(2) takes one page of
+// options, on a thread that may change its folder.
 func (s *Store) mountOverlay(lower []string, containerID string) error {
 	layer := filepath.Join("..", "containers", containerID)
 	options := strings.Join(append([]string{
@@ -60,20 +59,15 @@ func (s *Store) mountOverlay(lower []string, containerID string) error {
 	if len(options) >= os.Getpagesize() {
 		return fmt.Errorf("the image has too many layers: %d", len(lower))
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread's folder is not the process's any more
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return fmt.Errorf("leaving the shared working directory: %w", err)
-			}
-			if err := unix.Chdir(s.driverHome()); err != nil {
-				return fmt.Errorf("entering %s: %w", s.driverHome(), err)
-			}
-			return unix.Mount("overlay", filepath.Join(layer, "merged"), "overlay", 0, options)
-		}()
-	}()
-	return <-done
+	return onOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return fmt.Errorf("leaving the shared working directory: %w", err)
+		}
+		if err := unix.Chdir(s.driverHome()); err != nil {
+			return fmt.Errorf("entering %s: %w", s.driverHome(), err)
+		}
+		return unix.Mount("overlay", filepath.Join(layer, "merged"), "overlay", 0, options)
+	})
 }
 
 // overlayFeatures turns off what makes an upper directory mean something only

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 
+	distribution "github.com/distribution/reference"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/storage"
 
@@ -15,9 +16,17 @@ import (
 func parseName(ref string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(ref)
 	if err != nil {
-		return nil, errs.New(errs.Invalid, "%w", err)
+		return nil, nameError(ref, err)
 	}
 	return named, nil
+}
+
+// nameError says in Docker's words what is wrong with a reference.
+func nameError(ref string, err error) error {
+	if _, dockers := distribution.ParseNormalizedNamed(ref); dockers != nil {
+		err = dockers
+	}
+	return errs.Wrap(errs.Invalid, err)
 }
 
 // familiar gives a stored name as Docker shows it: redis:latest for

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"go.podman.io/storage"
@@ -87,6 +88,9 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolving %s: %w", o.GraphRoot, err)
 	}
+	if strings.ContainsAny(graph, `,:\`) {
+		return nil, errs.New(errs.Invalid, `the image store's path %q contains a comma, colon or backslash, which overlay mounts don't take`, graph)
+	}
 	s := &Store{
 		log: o.Log, driver: o.Driver, graphRoot: graph, certDirs: o.CertDirs, hubSearch: o.HubSearch,
 		tmp:    filepath.Join(graph, "tmp"),
@@ -116,8 +120,11 @@ func (s *Store) prepareFolders() error {
 			return fmt.Errorf("making the image store's folders: %w", err)
 		}
 	}
-	for _, file := range []string{s.storageConf(), s.registriesConf()} {
-		if err := os.WriteFile(file, nil, 0o600); err != nil {
+	for file, body := range map[string]string{
+		s.storageConf():    fmt.Sprintf("[storage]\ndriver = %q\n", s.driver), // it warns without
+		s.registriesConf(): "",
+	} {
+		if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
 			return fmt.Errorf("making the image store's folders: %w", err)
 		}
 	}
@@ -125,7 +132,7 @@ func (s *Store) prepareFolders() error {
 }
 
 // The libraries look for configuration under /etc/containers unless they are
-// given other paths; these are ours, and empty.
+// given other paths; these are ours, and say nothing.
 func (s *Store) storageConf() string    { return filepath.Join(s.etc, "storage.conf") }
 func (s *Store) registriesConf() string { return filepath.Join(s.etc, "registries.conf") }
 func (s *Store) configDir() string      { return filepath.Join(s.etc, "empty.d") }
