@@ -39,6 +39,14 @@ type Stats struct {
 	MemoryStats               map[string]uint64
 	Pids, PidsLimit           uint64
 	Blkio                     []BlkioEntry
+	Networks                  []InterfaceStats // by interface, as /proc/net/dev in the container lists them
+}
+
+// InterfaceStats is the traffic of one interface as the container sees it.
+type InterfaceStats struct {
+	Name                                    string
+	RxBytes, RxPackets, RxErrors, RxDropped uint64
+	TxBytes, TxPackets, TxErrors, TxDropped uint64
 }
 
 // BlkioEntry is bytes moved by one operation on one device.
