@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+	"github.com/jackstay/jackstay/internal/store"
+)
+
+// ConnectNetwork puts a container on a network; a running one gets the
+// interface before this returns, or nothing at all.
+func (e *Engine) ConnectNetwork(ctx context.Context, ref, container string, r model.EndpointRequest) error {
+	n, err := e.FindNetwork(ref)
+	if err != nil {
+		return err
+	}
+	c, err := e.FindContainer(container)
+	if err != nil {
+		return err
+	}
+	_, unlock := e.lock(c.ID)
+	defer unlock()
+	ctx = context.WithoutCancel(ctx)
+
+	r.Network = n.ID
+	var ep *model.Endpoint
+	snap, err := e.store.Update(func(tx *store.Tx) (err error) {
+		s := tx.Snapshot()
+		if c = s.Containers[c.ID]; c == nil {
+			return noSuchContainer(container)
+		}
+		if c.State.Status == model.StatusRemoving || c.State.Status == model.StatusDead {
+			return errs.New(errs.Conflict, "Container %s is marked for removal and cannot be connected or disconnected to the network", c.ID)
+		}
+		if endpointOn(s, c.ID, n.ID) != nil {
+			return errs.New(errs.Forbidden, "endpoint with name %s already exists in network %s", c.Name, n.Name)
+		}
+		ep, err = putEndpoint(tx, c, r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if c.Active {
+		if err := e.network.Wait(ctx, c.ID, snap.Revision); err != nil {
+			e.dropEndpoint(ep, c.ID, n.ID)
+			return fmt.Errorf("connect container %s to network %s: %w", c.Name, n.Name, err)
+		}
+		e.networkEvent(n, "connect", "container", c.ID)
+	}
+	return nil
+}
+
+// dropEndpoint takes back a membership that could not be made true.
+func (e *Engine) dropEndpoint(ep *model.Endpoint, containerID, networkID string) {
+	_, err := e.store.Update(func(tx *store.Tx) error {
+		tx.DeleteEndpoint(ep.ID)
+		dropLinksOver(tx, containerID, networkID)
+		return nil
+	})
+	if err != nil {
+		e.log.Error("a failed connection can't be taken back", "container", containerID, "network", networkID, "error", err)
+	}
+}
+
+// dropLinksOver deletes the container's own links over a network. Links of
+// others to it stay: they lead somewhere again when it comes back.
+func dropLinksOver(tx *store.Tx, containerID, networkID string) {
+	for _, l := range tx.Snapshot().LinksOf[containerID] {
+		if l.NetworkID == networkID {
+			tx.DeleteLink(l.ID)
+		}
+	}
+}
+
+// DisconnectNetwork takes a container off a network. A stopped container may
+// be disconnected from a network that is gone, by its name.
+func (e *Engine) DisconnectNetwork(ctx context.Context, ref, container string, force bool) error {
+	c, err := e.FindContainer(container)
+	if err != nil {
+		return err
+	}
+	_, unlock := e.lock(c.ID)
+	defer unlock()
+	n, err := e.FindNetwork(ref)
+	if err != nil {
+		if errs.Is(err, errs.NotFound) && slices.Contains(c.LostNetworks, ref) {
+			return e.forgetLost(c.ID, ref)
+		}
+		return err
+	}
+	if n.Driver == model.DriverHost && c.Host.NetworkMode == "host" {
+		return errs.New(errs.Invalid, wordsFromHost)
+	}
+	snap, err := e.store.Update(func(tx *store.Tx) error {
+		s := tx.Snapshot()
+		if c = s.Containers[c.ID]; c == nil {
+			return noSuchContainer(container)
+		}
+		ep := endpointOn(s, c.ID, n.ID)
+		if ep == nil {
+			return errs.New(errs.Invalid, "container %s is not connected to network %s", c.ID, n.Name)
+		}
+		tx.DeleteEndpoint(ep.ID)
+		dropLinksOver(tx, c.ID, n.ID)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if c.Active {
+		e.networkEvent(n, "disconnect", "container", c.ID)
+		if err := e.network.Wait(context.WithoutCancel(ctx), c.ID, snap.Revision); err != nil {
+			return fmt.Errorf("disconnect container %s from network %s: %w", c.Name, n.Name, err)
+		}
+	}
+	return nil
+}
+
+// forgetLost takes a network that is gone off a container's list.
+func (e *Engine) forgetLost(id, name string) error {
+	return e.change(id, func(c *model.Container) error {
+		c.LostNetworks = slices.DeleteFunc(slices.Clone(c.LostNetworks), func(n string) bool { return n == name })
+		return nil
+	})
+}
+
+// change stores a changed copy of a container's record, on disk when it returns.
+func (e *Engine) change(id string, f func(c *model.Container) error) error {
+	_, err := e.store.Update(changing(id, f))
+	return err
+}
+
+// softChange is change for what the runtime's files tell again after a crash.
+func (e *Engine) softChange(id string, f func(c *model.Container) error) (*model.Snapshot, error) {
+	return e.store.Soft(changing(id, f))
+}
+
+func changing(id string, f func(c *model.Container) error) func(tx *store.Tx) error {
+	return func(tx *store.Tx) error {
+		old := tx.Snapshot().Containers[id]
+		if old == nil {
+			return noSuchContainer(id)
+		}
+		c := *old
+		if err := f(&c); err != nil {
+			return err
+		}
+		return tx.PutContainer(&c)
+	}
+}

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackstay/jackstay/internal/alloc"
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// Options of the bridge driver, as Docker names them.
+const (
+	optBridgeName = "com.docker.network.bridge.name"
+	optMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
+	optICC        = "com.docker.network.bridge.enable_icc"
+	optHostIP     = "com.docker.network.bridge.host_binding_ipv4"
+	optMTU        = "com.docker.network.driver.mtu"
+)
+
+// networkOf makes the record of a network request, without its subnets.
+func networkOf(req model.NetworkRequest) (*model.Network, error) {
+	if err := checkNetworkRequest(req); err != nil {
+		return nil, err
+	}
+	n := &model.Network{
+		ID: alloc.ID(), Name: req.Name, Driver: model.DriverBridge, Scope: "local",
+		Internal: req.Internal, Attachable: req.Attachable, EnableIPv4: true,
+		Labels: maps.Clone(req.Labels), Options: maps.Clone(req.Options),
+		Masquerade: !req.Internal, HostIP: netip.IPv4Unspecified(),
+	}
+	n.Bridge = "jk-" + n.ID[:alloc.ShortID]
+	for _, k := range slices.Sorted(maps.Keys(req.Options)) {
+		if err := setOption(n, k, req.Options[k]); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func checkNetworkRequest(req model.NetworkRequest) error {
+	ok, _ := regexp.MatchString(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`, req.Name)
+	switch {
+	case strings.TrimSpace(req.Name) == "":
+		return errs.New(errs.Invalid, "invalid name: name is empty")
+	case predefined(req.Name):
+		return errs.New(errs.Forbidden, "operation is not permitted on predefined %s network", req.Name)
+	case strings.HasPrefix(req.Name, "container:"):
+		return errs.New(errs.Invalid, "invalid network name %q: it reads as a network mode", req.Name)
+	case !ok:
+		return errs.New(errs.Invalid, "invalid network name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", req.Name)
+	}
+	switch req.Driver {
+	case "", "default", model.DriverBridge:
+	case model.DriverHost, model.DriverNull:
+		return errs.New(errs.Forbidden, "only one instance of %q network is allowed", req.Driver)
+	case "overlay", "macvlan", "ipvlan":
+		return errs.New(errs.NotImplemented, "network driver %s is not supported yet: the driver bridge is", req.Driver)
+	default:
+		return errs.New(errs.NotFound, "could not find plugin %s in v1 plugin registry: plugin not found: the driver bridge is supported", req.Driver)
+	}
+	if req.IPAMDriver != "" && req.IPAMDriver != "default" {
+		return errs.New(errs.NotFound, "could not find plugin %s in v1 plugin registry: plugin not found: the ipam driver default is supported", req.IPAMDriver)
+	}
+	if req.EnableIPv4 != nil && !*req.EnableIPv4 {
+		return errs.New(errs.NotImplemented, "a network without IPv4 is not supported yet")
+	}
+	if req.EnableIPv6 != nil && *req.EnableIPv6 {
+		return errs.New(errs.NotImplemented, "IPv6 networks are not supported yet")
+	}
+	for _, sub := range req.Subnets {
+		if strings.Contains(sub.Prefix, ":") {
+			return errs.New(errs.NotImplemented, "invalid subnet %s: IPv6 networks are not supported yet", sub.Prefix)
+		}
+	}
+	if len(req.Subnets) > 1 {
+		return errs.New(errs.Invalid, "bridge driver doesn't support multiple subnets")
+	}
+	return nil
+}
+
+// setOption takes one --opt; what it does not know is refused.
+func setOption(n *model.Network, k, v string) error {
+	switch k {
+	case optBridgeName:
+		if !validLinkName(v) {
+			return errs.New(errs.Invalid, "invalid option %s=%q: a link name has at most 15 characters, without '/', ':' and space", k, v)
+		}
+		n.Bridge = v
+	case optMasquerade:
+		b, err := parseBool(k, v)
+		if err != nil {
+			return err
+		}
+		n.Masquerade = b && !n.Internal
+	case optICC:
+		b, err := parseBool(k, v)
+		if err != nil {
+			return err
+		}
+		if !b {
+			return errs.New(errs.Invalid, "option %s=%s is not supported yet: containers of a network reach each other", k, v)
+		}
+	case optHostIP:
+		a, err := netip.ParseAddr(v)
+		if err != nil || !a.Is4() {
+			return errs.New(errs.Invalid, "invalid option %s=%q: it must be an IPv4 address", k, v)
+		}
+		n.HostIP = a
+	case optMTU:
+		mtu, err := strconv.Atoi(v)
+		if err != nil || mtu != 0 && (mtu < 68 || mtu > 65535) { // RFC 791: every host takes 68 octets
+			return errs.New(errs.Invalid, "invalid option %s=%q: it must be a number from 68 to 65535", k, v)
+		}
+		n.MTU = mtu
+	default:
+		return errs.New(errs.Invalid, "option %s of network %s is not supported: the bridge driver takes %s",
+			k, n.Name, strings.Join([]string{optBridgeName, optMasquerade, optICC, optHostIP, optMTU}, ", "))
+	}
+	return nil
+}
+
+func parseBool(k, v string) (bool, error) {
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, errs.New(errs.Invalid, "invalid option %s=%q: it must be true or false", k, v)
+	}
+	return b, nil
+}
+
+// validLinkName follows the kernel's dev_valid_name (net/core/dev.c).
+func validLinkName(s string) bool {
+	return s != "" && len(s) <= 15 && s != "." && s != ".." && !strings.ContainsAny(s, "/: \t\n\v\f\r")
+}

@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/jackstay/jackstay/internal/alloc"
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+	"github.com/jackstay/jackstay/internal/store"
+)
+
+// predefined tells whether the name is one of the networks every host has.
+func predefined(name string) bool {
+	return name == model.DefaultNetwork || name == "host" || name == "none" || name == "default"
+}
+
+// CreateNetwork makes a network of the bridge driver.
+func (e *Engine) CreateNetwork(ctx context.Context, req model.NetworkRequest) (id string, warning string, err error) {
+	n, err := networkOf(req)
+	if err != nil {
+		return "", "", err
+	}
+	n.Created = e.clock.Now()
+	if n.Subnets, err = alloc.ParseSubnets(req); err != nil {
+		return "", "", err
+	}
+	routes, err := e.host.Routes(ctx)
+	if err != nil {
+		return "", "", fmt.Errorf("read the host's routes: %w", err)
+	}
+	if err := checkRoutes(n.Subnets, routes); err != nil {
+		return "", "", err
+	}
+	_, err = e.store.Update(func(tx *store.Tx) error { return e.putNetwork(tx, n, routes) })
+	if err != nil {
+		return "", "", err
+	}
+	e.networkEvent(n, "create")
+	return n.ID, "", nil
+}
+
+// putNetwork writes a network whose name and link are free, with a subnet of
+// the pools if it has none.
+func (e *Engine) putNetwork(tx *store.Tx, n *model.Network, routes []netip.Prefix) error {
+	s := tx.Snapshot()
+	if _, taken := s.NetworkNames[n.Name]; taken {
+		return errs.New(errs.Conflict, "network with name %s already exists", n.Name)
+	}
+	for _, o := range s.Networks {
+		if o.Bridge != "" && o.Bridge == n.Bridge {
+			return errs.New(errs.Conflict, "bridge %s is already that of network %s", n.Bridge, o.Name)
+		}
+	}
+	if len(n.Subnets) > 0 {
+		if err := alloc.CheckOverlap(n.Subnets, s.Networks); err != nil {
+			return err
+		}
+		return tx.PutNetwork(n)
+	}
+	p, err := alloc.Subnet(e.opt.Pools, append(subnetsOf(s), routes...))
+	if err != nil {
+		return err
+	}
+	n.Subnets = []model.Subnet{{Prefix: p, Gateway: p.Addr().Next()}}
+	return tx.PutNetwork(n)
+}
+
+func subnetsOf(s *model.Snapshot) []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range s.Networks {
+		for _, sub := range n.Subnets {
+			out = append(out, sub.Prefix)
+		}
+	}
+	return out
+}
+
+// checkRoutes refuses subnets the host reaches elsewhere already.
+func checkRoutes(subnets []model.Subnet, routes []netip.Prefix) error {
+	for _, sub := range subnets {
+		for _, r := range routes {
+			if r.Overlaps(sub.Prefix) {
+				return errs.New(errs.Forbidden, "invalid pool request: Pool overlaps with other one on this address space: "+
+					"the host has a route or an address for %s, which overlaps %s", r, sub.Prefix)
+			}
+		}
+	}
+	return nil
+}
+
+// RemoveNetwork deletes a network no active container is on. A stopped one
+// loses its membership; it will not start until it is disconnected from what
+// is not there any more.
+func (e *Engine) RemoveNetwork(ctx context.Context, ref string) error {
+	n, err := e.FindNetwork(ref)
+	if err != nil {
+		return err
+	}
+	if predefined(n.Name) {
+		return errs.New(errs.Forbidden, "%s is a pre-defined network and cannot be removed", n.Name)
+	}
+	_, err = e.store.Update(func(tx *store.Tx) error {
+		s := tx.Snapshot()
+		if s.Networks[n.ID] == nil {
+			return noSuchNetwork(ref)
+		}
+		if active := activeEndpoints(s, n); len(active) > 0 {
+			return errs.New(errs.Forbidden, "error while removing network: network %s has active endpoints (%s)", n.Name, strings.Join(active, ", "))
+		}
+		return dropNetwork(tx, n)
+	})
+	if err != nil {
+		return err
+	}
+	e.networkEvent(n, "destroy")
+	return nil
+}
+
+// activeEndpoints lists who uses the network now, as Docker words it.
+func activeEndpoints(s *model.Snapshot, n *model.Network) []string {
+	var out []string
+	for _, ep := range s.ByNetwork[n.ID] {
+		if c := s.Containers[ep.ContainerID]; c != nil && (c.Active || alive(c)) {
+			out = append(out, fmt.Sprintf("name:%q id:%q", c.Name, ep.ID[:alloc.ShortID]))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// dropNetwork deletes the network with the memberships of stopped containers,
+// which remember what they lost.
+func dropNetwork(tx *store.Tx, n *model.Network) error {
+	s := tx.Snapshot()
+	for _, l := range s.Links {
+		if l.NetworkID == n.ID {
+			tx.DeleteLink(l.ID)
+		}
+	}
+	for _, ep := range s.ByNetwork[n.ID] {
+		c := *s.Containers[ep.ContainerID]
+		c.LostNetworks = append(slices.Clone(c.LostNetworks), n.Name)
+		tx.DeleteEndpoint(ep.ID)
+		if err := tx.PutContainer(&c); err != nil {
+			return err
+		}
+	}
+	tx.DeleteNetwork(n.ID)
+	return nil
+}
+
+// PruneNetworks removes the user's networks that no active container is on,
+// except those keep wants.
+func (e *Engine) PruneNetworks(ctx context.Context, keep func(*model.Network) bool) ([]string, error) {
+	s := e.store.Snapshot()
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(s.NetworkNames)) {
+		if err := ctx.Err(); err != nil {
+			return names, err
+		}
+		n := s.Networks[s.NetworkNames[name]]
+		if predefined(name) || (keep != nil && keep(n)) || len(s.ByNetwork[n.ID]) > 0 {
+			continue
+		}
+		err := e.RemoveNetwork(ctx, n.ID)
+		switch {
+		case err == nil:
+			names = append(names, name)
+		case errs.Is(err, errs.NotFound) || errs.Is(err, errs.Forbidden):
+		default:
+			return names, err
+		}
+	}
+	return names, nil
+}
+
+// ensureDefaults makes the networks every host has, at the first start.
+func (e *Engine) ensureDefaults(ctx context.Context) error {
+	s := e.store.Snapshot()
+	var missing []*model.Network
+	for name, driver := range map[string]string{model.DefaultNetwork: model.DriverBridge, "host": model.DriverHost, "none": model.DriverNull} {
+		if _, ok := s.NetworkNames[name]; !ok {
+			missing = append(missing, &model.Network{
+				ID: alloc.ID(), Name: name, Driver: driver, Scope: "local", Created: e.clock.Now(), EnableIPv4: true,
+			})
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	routes, err := e.host.Routes(ctx)
+	if err != nil {
+		return fmt.Errorf("read the host's routes: %w", err)
+	}
+	_, err = e.store.Update(func(tx *store.Tx) error {
+		for _, n := range missing {
+			if n.Driver == model.DriverBridge {
+				if err := e.fillDefault(tx.Snapshot(), n, routes); err != nil {
+					return err
+				}
+			}
+			if err := tx.PutNetwork(n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("make the default networks: %w", err)
+	}
+	return nil
+}
+
+// fillDefault gives the default network its subnet: --bip, unless the host has
+// a route there; then the first free piece of the pools.
+func (e *Engine) fillDefault(s *model.Snapshot, n *model.Network, routes []netip.Prefix) error {
+	n.Bridge, n.Masquerade, n.HostIP = e.opt.Bridge, true, netip.IPv4Unspecified()
+	n.Options = map[string]string{optBridgeName: n.Bridge}
+	bip := e.opt.BIP
+	if bip.IsValid() {
+		sub := model.Subnet{Prefix: bip.Masked(), Gateway: bip.Addr()}
+		err := checkRoutes([]model.Subnet{sub}, routes)
+		if err == nil {
+			err = alloc.CheckOverlap([]model.Subnet{sub}, s.Networks)
+		}
+		if err == nil {
+			n.Subnets = []model.Subnet{sub}
+			return nil
+		}
+		e.log.Warn("the default network takes another subnet", "wanted", bip, "reason", err)
+	}
+	p, err := alloc.Subnet(e.opt.Pools, append(subnetsOf(s), routes...))
+	if err != nil {
+		return err
+	}
+	n.Subnets = []model.Subnet{{Prefix: p, Gateway: p.Addr().Next()}}
+	if bip.IsValid() {
+		e.Emit(model.Event{Type: "network", Action: "update", ID: n.ID, Attributes: map[string]string{
+			"name": n.Name, "type": n.Driver, "wanted": bip.String(), "subnet": p.String(),
+		}})
+	}
+	return nil
+}
