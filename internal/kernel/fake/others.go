@@ -107,3 +107,13 @@ func (h *Host) Claims() map[desired.Claim]struct{} {
 	defer h.mu.Unlock()
 	return maps.Clone(h.held)
 }
+
+// NamespaceID tells one namespace of a container from the next; 0: there is none.
+func (h *Host) NamespaceID(container string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := h.ns[container]; n != nil {
+		return n.id
+	}
+	return 0
+}
