@@ -4,68 +4,10 @@ package link
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"net/netip"
-	"os"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/jackstay/jackstay/internal/desired"
-	"github.com/jackstay/jackstay/internal/kernel/netns/nettest"
 )
-
-// on runs a test on a machine of its own with a Host.
-func on(t *testing.T, fn func(t *testing.T, h *Host)) {
-	nettest.Run(t, func(t *testing.T) {
-		h, err := New(t.TempDir(), slog.New(slog.NewTextHandler(os.Stderr, nil)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			names, _ := h.dir.List()
-			for _, n := range names {
-				_ = h.dir.Delete(n)
-			}
-			if err := h.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		fn(t, h)
-	})
-}
-
-func id(prefix string, n int) string { return fmt.Sprintf("%s%060x", prefix, n) }
-
-func testBridge(n int) *desired.Bridge {
-	return &desired.Bridge{
-		Name: fmt.Sprintf("jk-%012x", n), Network: fmt.Sprintf("%012x%052d", n, 0),
-		MAC:   fmt.Sprintf("02:42:00:00:01:%02x", n),
-		Addrs: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("172.%d.0.1/16", 20+n))}, RouteLocalnet: true,
-	}
-}
-
-// testSandbox is the nth container of bridge b.
-func testSandbox(b *desired.Bridge, n int) *desired.Sandbox {
-	gw := b.Addrs[0].Addr()
-	a := gw.As4()
-	a[2], a[3] = byte((n+1)>>8), byte(n+1)
-	return &desired.Sandbox{
-		Container: id("c0de", n),
-		Interfaces: []desired.Interface{{
-			Endpoint: fmt.Sprintf("%012x%052x", n, 1), Host: fmt.Sprintf("jv%012x", n), Name: "eth0", Bridge: b.Name,
-			MAC: fmt.Sprintf("02:42:01:%02x:%02x:%02x", n>>16, n>>8&255, n&255), Addrs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4(a), 16)},
-		}},
-		Routes: []desired.Route{{Via: gw, Dev: "eth0"}},
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestManySandboxes logs what a sandbox costs; the numbers are the machine's,
 // so none is asserted.
@@ -127,5 +69,34 @@ func TestManySandboxes(t *testing.T) {
 		if len(o.Bridges)+len(o.HostEnds)+len(o.Namespaces) != 0 {
 			t.Errorf("left behind: %+v", o)
 		}
+	})
+}
+
+func TestFiftyAtOnce(t *testing.T) {
+	on(t, func(t *testing.T, h *Host) {
+		b, _ := build(t, h, 0)
+		var wg sync.WaitGroup
+		start := time.Now()
+		for n := range 50 {
+			wg.Go(func() {
+				if err := h.EnsureSandbox(context.Background(), testSandbox(b, n+1)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("50 sandboxes with their namespaces at once: %v", time.Since(start))
+		greeter(t, h, testSandbox(b, 50), "tcp4")
+		reaches(t, h, testSandbox(b, 1), testSandbox(b, 50))
+		start = time.Now()
+		for n := range 50 {
+			wg.Go(func() {
+				if err := h.DeleteHostEnd(context.Background(), testSandbox(b, n+1).Interfaces[0].Host); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("50 host ends deleted at once: %v", time.Since(start))
 	})
 }
