@@ -39,7 +39,7 @@ type Firewall struct {
 
 	mu      sync.Mutex
 	k       *kernel         // nil: dialled by the next call
-	refused map[string]bool // foreign chains that didn't take our rules, told once
+	refused map[string]bool // foreign chains that didn't take our rules at the last Load
 	warned  map[string]bool // foreign chains that drop what we forward, told once
 
 	own   owners
@@ -130,7 +130,7 @@ func (f *Firewall) Load(ctx context.Context, fw desired.Firewall) error {
 	}); err != nil {
 		return fmt.Errorf("mark firewall as loaded: %w", err)
 	}
-	if err := f.ensureForeign(fw.Bridges); err != nil {
+	if err := f.loadForeign(fw.Bridges); err != nil {
 		return err
 	}
 	return f.flows.end(changes(unlay(before), fw, fw))

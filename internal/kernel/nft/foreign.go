@@ -110,8 +110,8 @@ func (f *Firewall) missingForeign(k *kernel, bridges map[string]struct{}) ([]mis
 	return out, nil
 }
 
-// ensureForeign inserts what is missing. A chain that refuses is told once and
-// left alone from then on.
+// ensureForeign inserts what is missing. A chain that refuses is told and left
+// alone until the next Load.
 func (f *Firewall) ensureForeign(bridges map[string]struct{}) error {
 	for range len(foreignChains()) + 1 {
 		var missing []missingRule
@@ -139,6 +139,19 @@ func (f *Firewall) ensureForeign(bridges map[string]struct{}) error {
 		}
 	}
 	return f.warnPolicies()
+}
+
+// loadForeign makes foreign chains as they should be, those that refused before
+// included, and removes rules for bridges that are gone.
+func (f *Firewall) loadForeign(bridges map[string]struct{}) error {
+	clear(f.refused)
+	if err := f.removeForeign(func(n string) bool {
+		_, there := bridges[n]
+		return custom(n) && !there
+	}); err != nil {
+		return err
+	}
+	return f.ensureForeign(bridges)
 }
 
 // updateForeign follows bridges with names of their own.

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/google/nftables"
 )
 
 // With another firewall that drops what is forwarded, ours still decides.
@@ -53,6 +55,12 @@ func TestForeignPolicyDrop(t *testing.T) {
 			must(t, f.Update(t.Context(), empty(), withBridge("mybridge")))
 			if strings.Contains(list(), "mybridge") || strings.Count(list(), "jackstay\"") != strings.Count(before, "jackstay\"") {
 				t.Errorf("rule of a deleted bridge:\n%s", list())
+			}
+			// A bridge that went away while nobody was there.
+			must(t, f.Update(t.Context(), withBridge("mybridge"), empty()))
+			must(t, newFirewall(t).Load(t.Context(), fw))
+			if strings.Contains(list(), "mybridge") {
+				t.Errorf("rule of a forgotten bridge:\n%s", list())
 			}
 			must(t, f.Cleanup(t.Context()))
 			if strings.Contains(list(), `comment "jackstay"`) || !strings.Contains(list(), "policy drop") {
@@ -107,4 +115,34 @@ func TestForeignLeftAlone(t *testing.T) {
 	if n := strings.Count(log.String(), "inet mine forward"); n != 1 {
 		t.Errorf("the policy of inet mine forward is told %d times: %s", n, log)
 	}
+}
+
+// firewalld may own its table: nobody else can change it. That is told, and
+// must not look like damage of ours for ever.
+func TestForeignOwned(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l := newLab(t)
+	owner, err := nftables.New(nftables.AsLasting())
+	must(t, err)
+	defer owner.CloseLasting()
+	drop := nftables.ChainPolicyDrop
+	const flagOwner = 2 // NFT_TABLE_F_OWNER
+	owner.AddChain(&nftables.Chain{
+		Table: owner.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "firewalld", Flags: flagOwner}),
+		Name:  "filter_FORWARD", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &drop,
+	})
+	must(t, owner.Flush())
+	if out := l.nft("list ruleset"); !strings.Contains(out, "flags owner") {
+		t.Skipf("this kernel knows no owners:\n%s", out)
+	}
+	f, log := quietly(t)
+	must(t, f.Load(t.Context(), sample()))
+	sees(t, f, sample(), true)
+	if !strings.Contains(log.String(), "inet firewalld filter_FORWARD") {
+		t.Errorf("not told: %s", log)
+	}
+	must(t, f.Cleanup(t.Context()))
 }
