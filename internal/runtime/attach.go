@@ -1,0 +1,185 @@
+//go:build linux
+
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/moby/term"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// conmon's attach protocol: each packet's first byte names the stream.
+const (
+	packetStdout = 2
+	packetStderr = 3
+	// stdinChunk is below what conmon reads at once: the rest of a longer
+	// packet would be lost.
+	stdinChunk = 8 << 10
+	// outputPacket is above conmon's largest packet, 32 KiB and the first byte.
+	outputPacket = 64 << 10
+)
+
+// Attach connects streams to a container's process. It returns nil when the
+// process has ended and all its output is written, model.ErrDetached on the
+// detach keys, ctx's error, or a client's write error.
+func (r *Runtime) Attach(ctx context.Context, id string, s model.Streams, ready func()) error {
+	rec, err := r.live(id)
+	if err != nil {
+		return err
+	}
+	conn, err := r.dialAttach(id)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if ready != nil {
+		ready()
+	}
+	output := make(chan error, 1)
+	go func() { output <- copyPackets(conn, s.Stdout, s.Stderr) }()
+
+	var input chan error // nil, which blocks for ever, without a stdin
+	if s.Stdin != nil && rec.OpenStdin {
+		input = make(chan error, 1)
+		go func() { input <- sendStdin(conn, s) }()
+	}
+	for {
+		select {
+		case err := <-output:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-input:
+			if errors.Is(err, model.ErrDetached) {
+				return err
+			}
+			input = nil // output goes on
+		}
+	}
+}
+
+// dialAttach connects to BUNDLE/attach. The path goes through a descriptor of
+// the bundle: sun_path holds 107 bytes only (unix(7)).
+func (r *Runtime) dialAttach(id string) (*net.UnixConn, error) {
+	dir, err := unix.Open(r.bundle(id), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, errs.New(errs.Conflict, "container %s is not running", id)
+	}
+	defer unix.Close(dir)
+	name := filepath.Join("/proc/self/fd", strconv.Itoa(dir), "attach")
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: name, Net: "unixpacket"})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil, errs.New(errs.Conflict, "container %s is not running", id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("attach to container %s: %w", id, err)
+	}
+	return conn, nil
+}
+
+// copyPackets passes output on until conmon closes the connection. conmon
+// writes to every client in turn and waits for each, so it is read at once into
+// a buffer; only a client that is far behind holds the container up, as a pipe
+// would.
+func copyPackets(conn io.Reader, stdout, stderr io.Writer) error {
+	out := newBacklog(stdout, stderr)
+	buf := make([]byte, outputPacket)
+	for {
+		n, err := conn.Read(buf)
+		if n > 1 {
+			if err := out.add(buf[0], buf[1:n]); err != nil {
+				out.finish()
+				return err
+			}
+		}
+		if err != nil || n == 0 {
+			if flushErr := out.finish(); flushErr != nil {
+				return flushErr
+			}
+			if err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// sendStdin copies a client's input until its end or the detach keys. At the
+// end conmon is told by shutdown(2), whereupon it closes the process's stdin,
+// unless it was started with --leave-stdin-open.
+func sendStdin(conn *net.UnixConn, s model.Streams) error {
+	err := copyDetachable(conn, s.Stdin, s.DetachKeys)
+	if err == nil && s.CloseStdin {
+		return conn.CloseWrite()
+	}
+	return err
+}
+
+// copyDetachable copies in chunks; the keys give model.ErrDetached.
+func copyDetachable(w io.Writer, r io.Reader, keys []byte) error {
+	if len(keys) > 0 {
+		r = term.NewEscapeProxy(r, keys)
+	}
+	buf := make([]byte, stdinChunk)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &term.EscapeError{}):
+			return model.ErrDetached
+		default:
+			return err
+		}
+	}
+}
+
+// Resize sets the size of the container's terminal.
+func (r *Runtime) Resize(_ context.Context, id string, rows, cols uint) error {
+	rec, err := r.live(id)
+	if err != nil {
+		return err
+	}
+	if !rec.Tty {
+		return nil // Docker resizes nothing, without an error
+	}
+	return r.control(id, fmt.Sprintf("1 %d %d\n", rows, cols))
+}
+
+// control writes a line to conmon's control fifo: "1 ROWS COLUMNS" resizes,
+// "2 0 0" reopens the log.
+func (r *Runtime) control(id, line string) error {
+	fifo, err := os.OpenFile(r.controlFifo(id), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ENXIO) || errors.Is(err, os.ErrNotExist) {
+		return errs.New(errs.Conflict, "container %s is not running", id)
+	}
+	if err != nil {
+		return fmt.Errorf("control of container %s: %w", id, err)
+	}
+	defer fifo.Close()
+	if err := fifo.SetWriteDeadline(time.Now().Add(killLimit)); err != nil {
+		return fmt.Errorf("control of container %s: %w", id, err)
+	}
+	if _, err := fifo.WriteString(line); err != nil {
+		return fmt.Errorf("control of container %s: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+//go:build linux
+
+package runtime
+
+import (
+	"io"
+	"sync"
+)
+
+// maxBacklog is how far a client may be behind, in bytes, before it holds the
+// container's output up.
+const maxBacklog = 4 << 20
+
+// backlog writes packets to a client's streams from a goroutine of its own.
+type backlog struct {
+	stdout, stderr io.Writer
+	done           chan struct{}
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	packets []packet
+	size    int // bytes in packets
+	ended   bool
+	err     error // a client's write error: nothing is accepted any more
+}
+
+type packet struct {
+	stream byte
+	data   []byte
+}
+
+func newBacklog(stdout, stderr io.Writer) *backlog {
+	b := &backlog{stdout: stdout, stderr: stderr, done: make(chan struct{})}
+	b.changed = sync.NewCond(&b.mu)
+	go b.run()
+	return b
+}
+
+// add takes a copy of data, waiting while the backlog is full.
+func (b *backlog) add(stream byte, data []byte) error {
+	if b.writer(stream) == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.size > maxBacklog && b.err == nil {
+		b.changed.Wait()
+	}
+	if b.err != nil {
+		return b.err
+	}
+	b.packets = append(b.packets, packet{stream, append([]byte(nil), data...)})
+	b.size += len(data)
+	b.changed.Broadcast()
+	return nil
+}
+
+// finish waits until all is written and gives the first write error.
+func (b *backlog) finish() error {
+	b.mu.Lock()
+	b.ended = true
+	b.changed.Broadcast()
+	b.mu.Unlock()
+	<-b.done
+	return b.err
+}
+
+func (b *backlog) writer(stream byte) io.Writer {
+	switch stream {
+	case packetStdout:
+		return b.stdout
+	case packetStderr:
+		return b.stderr
+	}
+	return nil
+}
+
+func (b *backlog) run() {
+	defer close(b.done)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		for len(b.packets) == 0 {
+			if b.ended {
+				return
+			}
+			b.changed.Wait()
+		}
+		next := b.packets[0]
+		b.packets = b.packets[1:]
+		b.mu.Unlock()
+		_, err := b.writer(next.stream).Write(next.data)
+		b.mu.Lock()
+		b.size -= len(next.data)
+		b.changed.Broadcast()
+		if err != nil {
+			b.err, b.packets = err, nil
+			return
+		}
+	}
+}

@@ -1,0 +1,291 @@
+//go:build linux
+
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/engine"
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// termGrace is how long an exec has to end after SIGTERM when its context ends.
+const termGrace = 10 * time.Second
+
+// execSession is a running exec.
+type execSession struct {
+	dir string
+	io  *execIO
+	cmd *exec.Cmd
+	// done is closed when the runtime's process has been waited for; code is valid then.
+	done chan struct{}
+	code int
+}
+
+// Exec runs a process in a running container, with the OCI runtime as our
+// child: it stays until the process ends, copies its streams and passes its
+// exit code on. A program that is not there or can't be executed gives
+// *engine.StartError and its code. When ctx ends the process gets SIGTERM, and
+// SIGKILL 10 s later. After the detach keys it runs on by itself.
+//
+// e.Env is added to the container's environment; TERM=xterm is added with a
+// terminal, and HOME, by the runtime, of the user.
+func (r *Runtime) Exec(ctx context.Context, e model.Exec, s model.Streams, started func(pid int)) (int, error) {
+	if !validID(e.ID) {
+		return 0, errs.New(errs.Invalid, "invalid exec ID %q", e.ID)
+	}
+	rec, err := r.live(e.ContainerID)
+	if err != nil {
+		return 0, err
+	}
+	x, err := r.startExec(rec, e, s)
+	if err != nil {
+		return 0, err
+	}
+	pid := x.waitStarted()
+	if pid == 0 {
+		<-x.done
+		x.io.abandon()
+		err := r.execFailure(rec, x)
+		r.endExec(e.ID, x)
+		var failed *engine.StartError
+		if errors.As(err, &failed) {
+			return failed.Code, err
+		}
+		return 0, err
+	}
+	if started != nil {
+		started(pid)
+	}
+	streams := x.io.connect(s)
+	for {
+		select {
+		case err := <-streams.input:
+			if errors.Is(err, model.ErrDetached) {
+				go func() { <-x.done; x.io.abandon(); r.endExec(e.ID, x) }()
+				return 0, err
+			}
+			streams.input = nil
+		case err := <-streams.output: // all written, or the client is gone
+			<-x.done
+			r.endExec(e.ID, x)
+			return x.code, err
+		case <-ctx.Done():
+			x.terminate(pid)
+			x.io.abandon()
+			r.endExec(e.ID, x)
+			return x.code, ctx.Err()
+		}
+	}
+}
+
+// startExec starts the OCI runtime's exec.
+func (r *Runtime) startExec(rec *record, e model.Exec, s model.Streams) (*execSession, error) {
+	process, err := r.execProcess(rec, e)
+	if err != nil {
+		return nil, err
+	}
+	x := &execSession{dir: filepath.Join(r.execDir(), e.ID), done: make(chan struct{})}
+	if err := os.Mkdir(x.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("exec %s: %w", e.ID, err)
+	}
+	data, err := json.Marshal(process)
+	if err == nil {
+		err = os.WriteFile(x.file("process.json"), data, 0o600)
+	}
+	if err == nil {
+		x.io, err = newExecIO(e.Tty, s.Stdin != nil)
+	}
+	if err != nil {
+		_ = os.RemoveAll(x.dir)
+		return nil, fmt.Errorf("exec %s: %w", e.ID, err)
+	}
+	x.cmd = exec.Command(r.runc.path, "--root="+r.stateDir(), "--log="+x.file("log"), "--log-format=json",
+		"exec", "--process", x.file("process.json"), "--pid-file", x.file("pid"), rec.ID)
+	x.io.give(x.cmd)
+	r.mu.Lock()
+	r.execs[e.ID] = x
+	r.mu.Unlock()
+	err = x.cmd.Start()
+	x.io.given()
+	if err != nil {
+		x.io.abandon()
+		r.endExec(e.ID, x)
+		return nil, errs.New(errs.Unavailable, "exec %s: %w", e.ID, err)
+	}
+	go func() {
+		defer close(x.done)
+		_ = x.cmd.Wait() // its status tells
+		x.code = exitCode(x.cmd.ProcessState)
+	}()
+	return x, nil
+}
+
+func (x *execSession) file(name string) string { return filepath.Join(x.dir, name) }
+
+// exitCode is a shell's: 128+n for signal n.
+func exitCode(state *os.ProcessState) int {
+	if status, ok := state.Sys().(interface {
+		Signaled() bool
+	}); ok && status.Signaled() {
+		return 128 + int(unix.SIGKILL)
+	}
+	return state.ExitCode()
+}
+
+// waitStarted gives the process's pid once the runtime has written it, 0 if it
+// ended without.
+func (x *execSession) waitStarted() int {
+	for wait := time.Millisecond; ; wait = min(wait+time.Millisecond, 20*time.Millisecond) {
+		ended := false
+		select {
+		case <-x.done:
+			ended = true
+		case <-time.After(wait):
+		}
+		if pid := readPid(x.file("pid")); pid != 0 || ended {
+			return pid
+		}
+	}
+}
+
+// terminate ends the process, politely first, and waits for the runtime.
+func (x *execSession) terminate(pid int) {
+	ticks, err := startTicks(pid)
+	if err == nil {
+		_ = signalProcess(pid, ticks, unix.SIGTERM)
+	}
+	select {
+	case <-x.done:
+		return
+	case <-time.After(termGrace):
+	}
+	if err == nil {
+		_ = signalProcess(pid, ticks, unix.SIGKILL)
+	}
+	select {
+	case <-x.done:
+	case <-time.After(termGrace): // something else holds its output open
+		_ = x.cmd.Process.Kill()
+		<-x.done
+	}
+}
+
+func (r *Runtime) endExec(id string, x *execSession) {
+	r.mu.Lock()
+	delete(r.execs, id)
+	r.mu.Unlock()
+	x.io.close()
+	if err := os.RemoveAll(x.dir); err != nil {
+		r.log.Warn("remove exec", "exec", id, "error", err)
+	}
+}
+
+// execFailure says why an exec did not start, in Docker's words.
+func (r *Runtime) execFailure(rec *record, x *execSession) error {
+	message := lastRuntimeError(x.file("log"))
+	if !rec.alive() || strings.Contains(message, "stopped container") {
+		return errs.New(errs.Conflict, "container %s is not running", rec.ID)
+	}
+	if message == "" {
+		message = fmt.Sprintf("%s ended with code %d and no message", r.runc.path, x.code)
+	}
+	return startFailure("OCI runtime exec failed: ", message)
+}
+
+// execProcess describes the process: the container's own, with what differs.
+func (r *Runtime) execProcess(rec *record, e model.Exec) (*specs.Process, error) {
+	if len(e.Cmd) == 0 {
+		return nil, errs.New(errs.Invalid, "no exec command specified")
+	}
+	var spec specs.Spec
+	data, err := os.ReadFile(filepath.Join(r.bundle(rec.ID), "config.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &spec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("exec in container %s: %w", rec.ID, err)
+	}
+	p := spec.Process
+	p.Args, p.Terminal, p.ConsoleSize = e.Cmd, e.Tty, nil
+	p.Env = mergeEnv(p.Env, e.Env)
+	if e.Tty {
+		p.Env = withTerm(p.Env)
+	}
+	if e.WorkingDir != "" {
+		if !path.IsAbs(e.WorkingDir) {
+			return nil, errs.New(errs.Invalid, "Cwd must be an absolute path, but is %q", e.WorkingDir)
+		}
+		p.Cwd = path.Clean(e.WorkingDir)
+	}
+	if e.User != "" {
+		account, err := resolveUser(spec.Root.Path, e.User, nil)
+		if err != nil {
+			return nil, err
+		}
+		p.User = account.user
+	}
+	if e.Privileged {
+		p.Capabilities = capabilitySets(availableCaps())
+	}
+	return p, nil
+}
+
+// mergeEnv lets later values replace earlier ones; a name alone removes it.
+func mergeEnv(base, more []string) []string {
+	at := map[string]int{}
+	out := make([]string, 0, len(base)+len(more))
+	for _, e := range append(append([]string(nil), base...), more...) {
+		name, _, hasValue := strings.Cut(e, "=")
+		i, known := at[name]
+		switch {
+		case known && hasValue:
+			out[i] = e
+		case known:
+			out[i] = ""
+		case hasValue:
+			at[name] = len(out)
+			out = append(out, e)
+		}
+	}
+	kept := out[:0]
+	for _, e := range out {
+		if e != "" {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+func withTerm(env []string) []string {
+	for _, e := range env {
+		if strings.HasPrefix(e, "TERM=") {
+			return env
+		}
+	}
+	return append(env, "TERM=xterm")
+}
+
+// ExecResize sets the size of an exec's terminal.
+func (r *Runtime) ExecResize(_ context.Context, execID string, rows, cols uint) error {
+	r.mu.Lock()
+	x := r.execs[execID]
+	r.mu.Unlock()
+	if x == nil {
+		return errs.New(errs.NotFound, "No such exec instance: %s", execID)
+	}
+	return x.io.resize(rows, cols)
+}

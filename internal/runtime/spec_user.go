@@ -1,0 +1,66 @@
+//go:build linux
+
+package runtime
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/moby/sys/user"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/jackstay/jackstay/internal/errs"
+)
+
+// account is a resolved user.
+type account struct {
+	user specs.User
+	home string
+}
+
+// resolveUser finds NAME, UID, UID:GID or NAME:GROUP in the container's own
+// /etc/passwd and /etc/group, as Docker does; empty means root.
+func resolveUser(rootfs, name string, groups []string) (account, error) {
+	passwd, err := readInside(rootfs, "/etc/passwd")
+	if err != nil {
+		return account{}, err
+	}
+	group, err := readInside(rootfs, "/etc/group")
+	if err != nil {
+		return account{}, err
+	}
+	found, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
+	if err != nil {
+		return account{}, errs.Wrap(errs.Invalid, err)
+	}
+	extra, err := user.GetAdditionalGroups(groups, bytes.NewReader(group))
+	if err != nil {
+		return account{}, errs.Wrap(errs.Invalid, err)
+	}
+	u := specs.User{UID: uint32(found.Uid), GID: uint32(found.Gid), AdditionalGids: []uint32{uint32(found.Gid)}}
+	for _, g := range append(found.Sgids, extra...) {
+		u.AdditionalGids = append(u.AdditionalGids, uint32(g))
+	}
+	return account{user: u, home: found.Home}, nil
+}
+
+// readInside reads a file of a container; symbolic links stay inside. An
+// absent file is empty.
+func readInside(rootfs, name string) ([]byte, error) {
+	host, err := securejoin.SecureJoin(rootfs, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s of the container: %w", name, err)
+	}
+	data, err := os.ReadFile(host)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s of the container: %w", name, err)
+	}
+	return data, nil
+}
