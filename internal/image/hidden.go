@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -30,6 +31,20 @@ func (s *Store) isHidden(img *storage.Image) bool {
 	return s.hidden.ids[img.ID]
 }
 
+// markHidden hides an image that is about to be deleted.
+func (s *Store) markHidden(id string) {
+	s.hidden.mu.Lock()
+	defer s.hidden.mu.Unlock()
+	s.hidden.ids[id] = true
+}
+
+func (s *Store) unmarkHidden(id string) {
+	s.hidden.mu.Lock()
+	defer s.hidden.mu.Unlock()
+	delete(s.hidden.ids, id)
+}
+
+// setHidden hides an image for good, or shows it again.
 func (s *Store) setHidden(id string, hidden bool) error {
 	s.hidden.mu.Lock()
 	defer s.hidden.mu.Unlock()
@@ -80,8 +95,6 @@ func (s *Store) releaseHidden(id string) error {
 	if !hidden {
 		return nil
 	}
-	s.removal.Lock()
-	defer s.removal.Unlock()
 	img, err := s.store.Image(id)
 	if err != nil || !s.isHidden(img) {
 		return nil
@@ -94,15 +107,15 @@ func (s *Store) releaseHidden(id string) error {
 	return err
 }
 
-// deleteRecord deletes an image with the layers nothing else stands on and
-// gives their bytes. The caller holds s.removal.
+// deleteRecord deletes a hidden image with the layers nothing else stands on
+// and gives their bytes.
 func (s *Store) deleteRecord(id string) (freed int64, err error) {
 	before, err := s.store.Layers()
 	if err != nil {
 		return 0, fmt.Errorf("listing layers: %w", err)
 	}
 	gone, err := s.store.DeleteImage(id, true)
-	if err != nil {
+	if err != nil && !errors.Is(err, storage.ErrNotAnImage) && !errors.Is(err, storage.ErrImageUnknown) { // somebody else was faster
 		return 0, fmt.Errorf("deleting image %s: %w", shortID(id), err)
 	}
 	for _, l := range before {

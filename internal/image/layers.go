@@ -59,7 +59,22 @@ func (s *Store) CreateLayer(_ context.Context, containerID, imageID string) erro
 		}
 		return errs.New(errs.Unavailable, "making the layer of container %s: %w", containerID, err)
 	}
+	if err := syncDir(s.layers); err != nil {
+		return errs.New(errs.Unavailable, "making the layer of container %s last: %w", containerID, err)
+	}
 	return nil
+}
+
+// syncDir makes what was made below a folder survive a power failure. One call
+// is enough: the folders and the link are all metadata, which journals write in
+// order.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 func validLayerName(id string) bool {
@@ -132,7 +147,10 @@ func (s *Store) RemoveLayer(ctx context.Context, containerID string) error {
 	if err := system.EnsureRemoveAll(gone); err != nil {
 		s.log.Warn("files of a removed container stay until the next start", "container", containerID, "error", err)
 	}
-	return s.releaseHidden(imageID)
+	if err := s.releaseHidden(imageID); err != nil {
+		s.log.Warn("deleting the image of the last container on it", "image", shortID(imageID), "error", err)
+	}
+	return nil
 }
 
 // Layers lists the container IDs that have a layer.

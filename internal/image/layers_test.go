@@ -211,7 +211,7 @@ func TestManyLayers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	many, err := s.createImage(imageJSON{Created: &img.Created, OS: "linux", Architecture: "amd64"}, layer, mustParse("docker.io/library/many:latest"))
+	many, err := s.createImage(imageJSON{Created: &img.Created, OS: "linux", Architecture: "amd64"}, layer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

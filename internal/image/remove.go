@@ -13,6 +13,7 @@ import (
 )
 
 // inUseFunc tells which container uses an image, a running one before others.
+// It is called while no layer can be made, so it must not make one.
 type inUseFunc func(imageID string) (container string, running, used bool)
 
 // Tag gives the image a further name; another image that has it loses it.
@@ -36,19 +37,11 @@ func (s *Store) Tag(_ context.Context, ref, target string) error {
 // Source: moby, daemon/images/image_delete.go. No image here has a parent, so
 // prune makes no difference.
 func (s *Store) Remove(_ context.Context, ref string, force, _ bool, inUse func(string) (string, bool, bool)) ([]model.ImageRemoval, error) {
-	s.removal.Lock()
-	defer s.removal.Unlock()
-	img, err := s.find(ref)
-	if err != nil {
-		return nil, err
+	r := &removalOf{s: s, force: force, inUse: inUse}
+	if err := r.decide(ref); err != nil {
+		return r.records, err
 	}
-	r := &removalOf{s: s, img: img, force: force, inUse: inUse}
-	if isIDOf(img, ref) {
-		err = r.byID()
-	} else {
-		err = r.byName(ref)
-	}
-	return r.records, err
+	return r.records, r.finish()
 }
 
 // isIDOf tells an ID or its prefix from a name: a name goes first, and find
@@ -61,14 +54,41 @@ func isIDOf(img *storage.Image, ref string) bool {
 	return err != nil || fullID.MatchString(ref) || !slices.Contains(img.Names, named.String())
 }
 
-// removalOf is one removal on its way. The caller holds s.removal.
+// removalOf is one removal on its way: decided while no container's layer can
+// be made, finished afterwards, because deleting files takes its time.
 type removalOf struct {
 	s       *Store
 	img     *storage.Image
 	force   bool
 	inUse   inUseFunc
 	records []model.ImageRemoval
+	doomed  bool  // hidden, to be deleted by finish
 	freed   int64 // bytes
+}
+
+func (r *removalOf) decide(ref string) (err error) {
+	r.s.removal.Lock()
+	defer r.s.removal.Unlock()
+	if r.img, err = r.s.find(ref); err != nil {
+		return err
+	}
+	if isIDOf(r.img, ref) {
+		return r.byID()
+	}
+	return r.byName(ref)
+}
+
+// finish deletes the image's record and files, where decide found that it goes.
+func (r *removalOf) finish() (err error) {
+	if !r.doomed {
+		return nil
+	}
+	if r.freed, err = r.s.deleteRecord(r.img.ID); err != nil {
+		r.s.unmarkHidden(r.img.ID)
+		return errs.Wrap(errs.Unavailable, err)
+	}
+	r.records = append(r.records, model.ImageRemoval{Deleted: imageID(r.img)})
+	return nil
 }
 
 func (r *removalOf) byName(ref string) error {
@@ -149,18 +169,18 @@ func (r *removalOf) untag(names []string) error {
 	return nil
 }
 
-// delete deletes the image, or hides it while a container stands on it.
+// delete marks the image for finish, or hides it while a container stands on it.
 func (r *removalOf) delete() error {
 	users, err := r.s.layersOf(r.img.ID)
 	if err != nil {
 		return err
 	}
-	if len(users) > 0 {
-		err = r.s.setHidden(r.img.ID, true)
-	} else {
-		r.freed, err = r.s.deleteRecord(r.img.ID)
+	if len(users) == 0 {
+		r.s.markHidden(r.img.ID)
+		r.doomed = true
+		return nil
 	}
-	if err != nil {
+	if err := r.s.setHidden(r.img.ID, true); err != nil {
 		return errs.Wrap(errs.Unavailable, err)
 	}
 	r.records = append(r.records, model.ImageRemoval{Deleted: imageID(r.img)})
@@ -209,8 +229,6 @@ func shortContainer(c string) string {
 // Prune deletes images without tag, or with dangling false all that no
 // container uses, but those keep says to leave. It gives the bytes it freed.
 func (s *Store) Prune(_ context.Context, dangling bool, keep func(model.ImageDetail) bool, inUse func(string) (string, bool, bool)) ([]model.ImageRemoval, int64, error) {
-	s.removal.Lock()
-	defer s.removal.Unlock()
 	images, err := s.images()
 	if err != nil {
 		return nil, 0, err
@@ -218,13 +236,10 @@ func (s *Store) Prune(_ context.Context, dangling bool, keep func(model.ImageDet
 	var records []model.ImageRemoval
 	var freed int64
 	for i := range images {
-		if !s.prunable(&images[i], dangling, keep, inUse) {
-			continue
-		}
 		r := &removalOf{s: s, img: &images[i], inUse: inUse}
-		err := r.untag(images[i].Names)
+		err := r.pruneOne(dangling, keep)
 		if err == nil {
-			err = r.delete()
+			err = r.finish()
 		}
 		records, freed = append(records, r.records...), freed+r.freed
 		if err != nil {
@@ -232,6 +247,18 @@ func (s *Store) Prune(_ context.Context, dangling bool, keep func(model.ImageDet
 		}
 	}
 	return records, freed, nil
+}
+
+func (r *removalOf) pruneOne(dangling bool, keep func(model.ImageDetail) bool) error {
+	r.s.removal.Lock()
+	defer r.s.removal.Unlock()
+	if !r.s.prunable(r.img, dangling, keep, r.inUse) {
+		return nil
+	}
+	if err := r.untag(r.img.Names); err != nil {
+		return err
+	}
+	return r.delete()
 }
 
 func (s *Store) prunable(img *storage.Image, onlyDangling bool, keep func(model.ImageDetail) bool, inUse inUseFunc) bool {
