@@ -17,6 +17,8 @@ type Network interface {
 	// together with empty files for what the plan will mount, and gives the
 	// namespace's path. It is called after the transaction that made the
 	// container active, so the namespace is wanted from the start.
+	// A container without a namespace of its own (host, container:ID) gets its
+	// files and an empty path.
 	Prepare(ctx context.Context, containerID string) (path string, err error)
 	// Wait returns when everything of the container's plan at revision rev or
 	// later is applied, or with what keeps it from being. A host port that
