@@ -76,6 +76,9 @@ func (r *Reconciler) next() time.Time {
 	for _, t := range r.claims.unheld {
 		retry(t)
 	}
+	for _, t := range r.files {
+		retry(t)
+	}
 	for _, b := range r.bridges {
 		retry(&b.trial)
 	}
@@ -97,9 +100,7 @@ func (r *Reconciler) follow(ctx context.Context, l look, what string, watch func
 				sleep(ctx, t.delay)
 			} else {
 				t = trial{}
-				for range subscribed {
-					r.signal(l)
-				}
+				r.relay(ctx, l, subscribed)
 				sleep(ctx, r.o.RetryMin)
 			}
 			if subscribed, err = watch(ctx); err == nil {
@@ -107,6 +108,21 @@ func (r *Reconciler) follow(ctx context.Context, l look, what string, watch func
 			}
 		}
 	})
+}
+
+// relay turns what a watch delivers into signals until it or ctx ends.
+func (r *Reconciler) relay(ctx context.Context, l look, subscribed <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-subscribed:
+			if !ok {
+				return
+			}
+			r.signal(l)
+		}
+	}
 }
 
 func (r *Reconciler) signal(l look) {
