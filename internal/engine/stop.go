@@ -119,10 +119,11 @@ func (e *Engine) sendStop(ctx context.Context, c *model.Container, number int) e
 	return nil
 }
 
-// processGone asks the runtime whether the process has ended already.
+// processGone asks the runtime whether the process has ended already, be its
+// exit recorded or not yet.
 func (e *Engine) processGone(ctx context.Context, id string) bool {
 	rs, err := e.runtime.State(ctx, id)
-	return err == nil && (rs.Exited || !rs.Known)
+	return err == nil && !rs.Running
 }
 
 // await tells whether the end came within d.
