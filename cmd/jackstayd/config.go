@@ -49,7 +49,7 @@ func newFlags(c *config) *pflag.FlagSet {
 	f.StringVar(&c.RunDir, "run-dir", "/run/jackstay", "state that does not: sockets, namespaces, bundles")
 	f.StringArrayVarP(&c.Hosts, "host", "H", nil, "where the API listens: unix://PATH, or fd:// for systemd's socket (default unix://RUN-DIR/jackstay.sock)")
 	f.StringVar(&c.Group, "group", "jackstay", "group that may use the socket")
-	f.StringVar(&c.BIP, "bip", "", "gateway address and length of the default network (default 172.17.0.1/16, or the next free pool)")
+	f.StringVar(&c.BIP, "bip", "172.17.0.1/16", "gateway address and length of the default network; if they are taken, the next free pool")
 	f.StringArrayVar(&c.Pools, "default-address-pool", nil, "where networks get their subnets: base=CIDR,size=BITS (may be repeated)")
 	f.StringArrayVar(&c.DNS, "dns", nil, "resolver asked for names that aren't ours (default: the host's; may be repeated)")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -158,11 +158,8 @@ func (c *config) pools() ([]model.AddressPool, error) {
 	return pools, nil
 }
 
-// bip parses --bip; the zero prefix means the default.
+// bip parses --bip.
 func (c *config) bip() (netip.Prefix, error) {
-	if c.BIP == "" {
-		return netip.Prefix{}, nil
-	}
 	p, err := netip.ParsePrefix(c.BIP)
 	if err != nil || !p.Addr().Is4() || p.Addr() == p.Masked().Addr() {
 		return netip.Prefix{}, fmt.Errorf("--bip %q: want an IPv4 gateway address with its length, such as 172.17.0.1/16", c.BIP)

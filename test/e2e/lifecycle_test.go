@@ -19,7 +19,7 @@ func TestExitCodesAndStreams(t *testing.T) {
 		{3, []string{"busybox", "sh", "-c", "exit 3"}},
 		{127, []string{"busybox", "nothing-here"}},
 		{126, []string{"busybox", "/etc"}},
-		{137, []string{"busybox", "sh", "-c", "kill -9 $$"}},
+		{137, []string{"busybox", "sh", "-c", `sh -c 'kill -9 $$'; exit $?`}},
 		{125, []string{"--name", "with space", "busybox", "true"}},
 		{125, []string{"nothing-here:latest"}},
 	} {
