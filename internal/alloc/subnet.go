@@ -11,7 +11,7 @@ import (
 // DefaultPools gives where networks without --subnet take theirs from: after
 // the default network's 172.17.0.0/16, in pieces of 1,022 hosts. A bridge has
 // at most 1,024 ports (BR_MAX_PORTS in net/bridge/br_private.h), so larger ones
-// would only make the pools run out sooner; this way 3,968 networks fit.
+// would only make the pools run out sooner; this way 1,024 networks fit.
 func DefaultPools() []model.AddressPool {
 	return []model.AddressPool{
 		{Base: "172.18.0.0/15", Size: 22},
