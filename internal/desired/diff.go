@@ -16,13 +16,14 @@ type Changes struct {
 	DropBridges   []string
 	Sandboxes     []*Sandbox // new or different
 	DropSandboxes []string
-	Zones         bool // the resolver is to be given new's zones
+	Files         []string // containers whose State.Files are new or different
+	Zones         bool     // the resolver is to be given new's zones
 }
 
 // Empty tells that nothing changes.
 func (c *Changes) Empty() bool {
 	return !c.Zones && len(c.Claim)+len(c.Release)+len(c.Bridges)+len(c.DropBridges)+
-		len(c.Sandboxes)+len(c.DropSandboxes) == 0
+		len(c.Sandboxes)+len(c.DropSandboxes)+len(c.Files) == 0
 }
 
 // Diff compares two states; old may be nil. It allocates for what changed only.
@@ -48,10 +49,16 @@ func Diff(old, new *State) Changes {
 	}
 	c.Bridges, c.DropBridges = diffValues(old.Bridges, new.Bridges)
 	c.Sandboxes, c.DropSandboxes = diffValues(old.Sandboxes, new.Sandboxes)
+	for id, files := range new.Files {
+		if was, ok := old.Files[id]; !ok || !slices.Equal(was, files) {
+			c.Files = append(c.Files, id)
+		}
+	}
 	c.Zones = old.Zones != new.Zones
 
 	slices.SortFunc(c.Claim, Claim.Compare)
 	slices.SortFunc(c.Release, Claim.Compare)
+	slices.Sort(c.Files)
 	slices.SortFunc(c.Bridges, func(a, b *Bridge) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(c.Sandboxes, func(a, b *Sandbox) int { return strings.Compare(a.Container, b.Container) })
 	return c

@@ -22,6 +22,7 @@ func (s *State) Equal(o *State) bool {
 		maps.EqualFunc(s.Sandboxes, o.Sandboxes, (*Sandbox).Equal) &&
 		s.Firewall.Equal(o.Firewall) &&
 		maps.Equal(s.Claims, o.Claims) &&
+		maps.EqualFunc(s.Files, o.Files, slices.Equal) &&
 		s.Zones.Equal(o.Zones)
 }
 

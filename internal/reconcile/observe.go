@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -151,6 +152,7 @@ func (r *Reconciler) compareSandbox(s *sight, id string, rec *record) {
 // fill puts every sandbox into the pass: the sound ones into its queue, to be
 // looked into; the others are being seen to.
 func (r *Reconciler) fill(p *pass) {
+	r.wantFiles(slices.Collect(maps.Keys(r.taken.Files)))
 	done := func() { r.passed(p) }
 	for id, rec := range r.recs {
 		p.left++

@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -184,4 +185,40 @@ func TestPrepareRacesWithRemoval(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	g.becomes(fresh(t, box{"c2", "a", nil}))
+}
+
+// A container in the host's namespace has files and nothing else.
+func TestFilesWithoutSandbox(t *testing.T) {
+	host, src := fake.New(), newSource()
+	g := start(t, host, src)
+	of := func(content string) *desired.State {
+		st := world(box{"c1", "a", nil})
+		st.Files = map[string][]desired.File{"c2": {{Path: "/c/c2/hosts", Content: content}}}
+		return st
+	}
+	rev := src.set(of("one"))
+	if path, err := g.Prepare(context.Background(), "c2"); err != nil || path != "" {
+		t.Errorf("prepare: %q %v", path, err)
+	}
+	first, inode := host.File("/c/c2/hosts")
+	g.wait("c2", rev)
+	g.wait("c2", src.set(of("two")))
+	second, same := host.File("/c/c2/hosts")
+	if first != "one" || second != "two" || same != inode {
+		t.Errorf("file %d %q became %d %q", inode, first, same, second)
+	}
+
+	full := errors.New("no space left on device")
+	host.Hook(func(op string) error {
+		if strings.HasPrefix(op, "write /c/c2") {
+			return full
+		}
+		return nil
+	})
+	if err := g.waitErr("c2", src.set(of("three"))); !errors.Is(err, full) {
+		t.Errorf("full disk: %v", err)
+	}
+	host.Hook(nil)
+	eventually(t, func() bool { c, _ := host.File("/c/c2/hosts"); return c == "three" && len(g.Status().Containers) == 0 }, host.Dump)
+	g.becomes(fresh(t, box{"c1", "a", nil}))
 }

@@ -6,10 +6,10 @@ import (
 	"github.com/jackstay/jackstay/internal/desired"
 )
 
-// plan gives a plan whose snapshot was taken after the call began, or nil.
-// Callers who meet share one: whoever waited while a plan was made that began
-// after their own call has it.
-func (r *Reconciler) plan() *desired.State {
+// plan gives a plan whose snapshot was taken after the call began, or any that
+// is enough; nil: there can't be one yet. Callers who meet share one: whoever
+// waited while a plan was made that began after their own call has it.
+func (r *Reconciler) plan(enough func(*desired.State) bool) *desired.State {
 	r.mu.Lock()
 	after := r.plansSeen
 	r.mu.Unlock()
@@ -17,9 +17,9 @@ func (r *Reconciler) plan() *desired.State {
 	r.planMu.Lock()
 	defer r.planMu.Unlock()
 	r.mu.Lock()
-	if r.plannedAt > after {
-		defer r.mu.Unlock()
-		return r.planned
+	if s := r.planned; s != nil && (r.plannedAt > after || enough(s)) {
+		r.mu.Unlock()
+		return s
 	}
 	r.plansSeen++
 	seq := r.plansSeen
@@ -36,6 +36,9 @@ func (r *Reconciler) plan() *desired.State {
 	r.mu.Unlock()
 	return s
 }
+
+// newest is for those who need a plan of a new snapshot.
+func newest(*desired.State) bool { return false }
 
 // takeUp makes the newest plan the one that is worked on, and notes what it
 // changes. It tells whether there is one.
@@ -61,6 +64,7 @@ func (r *Reconciler) takeUp() bool {
 	for _, id := range c.DropSandboxes {
 		r.want(id, nil)
 	}
+	r.wantFiles(c.Files)
 	r.unpin(next)
 	return true
 }

@@ -13,9 +13,10 @@
 //	reconciler.go  what it is made of        round.go     one round
 //	loop.go        when there is a round     claims.go firewall.go bridges.go  its parts
 //	plan.go        taking plans              sandbox.go   a container's part, a job
+//	files.go       files without a sandbox   status.go    what is told of it
 //	prepare.go     namespaces ahead of plan  observe.go   comparing with the host
 //	wait.go        who waits for what        trial.go     failures and retries
-//	looks.go       when it is looked at      status.go    what is told of it
+//	looks.go       when the host is looked at
 package reconcile
 
 import (
@@ -80,6 +81,7 @@ type Reconciler struct {
 	bridges map[string]*bridge
 	recs    map[string]*record
 	dirty   map[string]*record // those with something left to do
+	files   map[string]*trial  // containers without a sandbox whose files are to be written
 	running int                // jobs
 	stamp   uint64             // counts jobs that ended
 	ownAt   time.Time          // when a link was last touched by us
@@ -111,6 +113,7 @@ func New(o Options) *Reconciler {
 		pins:    map[string]uint64{},
 		recs:    map[string]*record{},
 		dirty:   map[string]*record{},
+		files:   map[string]*trial{},
 		bridges: map[string]*bridge{},
 		claims:  newClaims(),
 		waiters: map[*waiter]struct{}{},

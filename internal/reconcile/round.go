@@ -21,7 +21,7 @@ func (r *Reconciler) round(ctx context.Context, replan bool) {
 		r.doubtFirewall()
 	}
 	if replan {
-		r.plan()
+		r.plan(newest)
 	}
 	if !r.takeUp() {
 		r.abandon(seen)
@@ -34,6 +34,7 @@ func (r *Reconciler) round(ctx context.Context, replan bool) {
 
 	r.applyClaims(ctx)
 	r.settleClaims()
+	r.applyFiles()
 	r.guardFirst(ctx)
 	r.dropLeftovers(ctx, leftovers)
 	r.applyBridges(ctx)

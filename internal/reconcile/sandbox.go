@@ -243,7 +243,7 @@ func (r *Reconciler) prepare(ctx context.Context, j job, intact bool) error {
 			return fmt.Errorf("network namespace: %w", err)
 		}
 	}
-	return r.writeFiles(j.want)
+	return r.writeFiles(j.want.Files)
 }
 
 // noteHosts remembers which host ends may exist from now on.

@@ -58,6 +58,11 @@ func (r *Reconciler) containerErrors() map[string]error {
 			m[id] = rec.trial.err
 		}
 	}
+	for id, t := range r.files {
+		if t.err != nil {
+			m[id] = t.err
+		}
+	}
 	for k, t := range r.claims.unheld {
 		if t.err != nil {
 			id := r.taken.Claims[k]

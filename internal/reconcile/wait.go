@@ -62,7 +62,7 @@ func (r *Reconciler) settled(w *waiter) (bool, error) {
 		return false, nil
 	}
 	hurry, done := false, true
-	for _, part := range []func(*waiter) (error, bool, bool){r.portsSettled, r.sandboxSettled, r.firewallSettled} {
+	for _, part := range []func(*waiter) (error, bool, bool){r.portsSettled, r.filesSettled, r.sandboxSettled, r.firewallSettled} {
 		err, soon, ok := part(w)
 		if err != nil {
 			return true, err
@@ -78,6 +78,15 @@ func (r *Reconciler) settled(w *waiter) (bool, error) {
 func (r *Reconciler) portsSettled(w *waiter) (err error, hurry, done bool) {
 	err, hurry = r.claims.verdict(r.taken.Claims, w.container, w.rev)
 	return err, hurry, !hurry
+}
+
+func (r *Reconciler) filesSettled(w *waiter) (err error, hurry, done bool) {
+	t := r.files[w.container]
+	if t == nil {
+		return nil, false, true
+	}
+	err, hurry = t.verdict(w.rev)
+	return err, hurry, false
 }
 
 func (r *Reconciler) sandboxSettled(w *waiter) (err error, hurry, done bool) {
