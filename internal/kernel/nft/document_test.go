@@ -4,6 +4,7 @@ package nft
 
 import (
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -55,5 +56,41 @@ func TestListingIsRuleset(t *testing.T) {
 	}
 	if got, want := plain(l.nft("list", "table", "inet", "jackstay")), plain(ruleset); got != want {
 		t.Errorf("listed\n%s\nwant\n%s", got, want)
+	}
+}
+
+// The commands for debugging do what they are said to.
+func TestDebugCommands(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l := newLab(t)
+	must(t, newFirewall(t).Load(t.Context(), sample()))
+	b, err := os.ReadFile("../../../docs/networking.md")
+	must(t, err)
+	_, table, ok := strings.Cut(string(b), "## Debugging")
+	if !ok {
+		t.Fatal("no chapter on debugging")
+	}
+	ran := 0
+	for _, m := range regexp.MustCompile("`((?:nft|ip|conntrack) [^`]*)`").FindAllStringSubmatch(table, -1) {
+		line := strings.ReplaceAll(m[1], `\|`, "|")
+		if strings.Contains(line, "flush ruleset") {
+			continue
+		}
+		if _, err := exec.LookPath(strings.Fields(line)[0]); err != nil {
+			continue
+		}
+		line = strings.ReplaceAll(line, "nft monitor trace", "timeout -s INT 0.2 nft monitor trace || true")
+		if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", line, err, out)
+		}
+		ran++
+	}
+	if ran < 7 {
+		t.Errorf("only %d commands were found and run", ran)
+	}
+	if out := l.nft("list", "tables"); strings.Contains(out, "trace") {
+		t.Errorf("left behind: %s", out)
 	}
 }

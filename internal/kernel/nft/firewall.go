@@ -42,8 +42,9 @@ type Firewall struct {
 	refused map[string]bool // foreign chains that didn't take our rules at the last Load
 	warned  map[string]bool // foreign chains that drop what we forward, told once
 
-	own   owners
-	flows flows
+	own         owners
+	eventBuffer int // of Watch's socket, in bytes
+	flows       flows
 }
 
 // New finds nft and checks its version; errs.Unavailable says what to install.
@@ -55,7 +56,7 @@ func New(ctx context.Context, o Options) (*Firewall, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Firewall{nft: path, log: o.Log, refused: map[string]bool{}, warned: map[string]bool{}}
+	f := &Firewall{nft: path, log: o.Log, refused: map[string]bool{}, warned: map[string]bool{}, eventBuffer: sockBuffer / 4}
 	f.flows.log = o.Log
 	return f, nil
 }

@@ -60,7 +60,7 @@ func (f *Firewall) Watch(ctx context.Context) (<-chan struct{}, error) {
 	if err != nil {
 		return nil, errs.New(errs.Unavailable, "open netlink socket for nf_tables events: %w", err)
 	}
-	if err := errors.Join(c.SetReadBuffer(sockBuffer/4), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
+	if err := errors.Join(c.SetReadBuffer(f.eventBuffer), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
 		_ = c.Close()
 		return nil, errs.New(errs.Unavailable, "subscribe to nf_tables events: %w", err)
 	}
