@@ -16,12 +16,13 @@ func (s *Server) containerAttach(w *responseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := checkDetachKeys(r.param("detachKeys")); err != nil {
+	keys, err := detachKeys(r.param("detachKeys"), c.Config.Tty)
+	if err != nil {
 		return err
 	}
 	h := newHijacked(w, r, !c.Config.Tty)
 	defer h.close()
-	streams := model.Streams{CloseStdin: c.Config.StdinOnce}
+	streams := model.Streams{CloseStdin: c.Config.StdinOnce, DetachKeys: keys}
 	if r.flag("stdin") && c.Config.OpenStdin {
 		streams.Stdin = h
 	}
@@ -72,15 +73,20 @@ func (s *Server) streamEnd(w *responseWriter, r *request, err error) error {
 	return nil
 }
 
-// checkDetachKeys refuses keys that are none, before anything is connected.
-func checkDetachKeys(keys string) error {
+// detachKeys reads the keys, or refuses what are none, before anything is
+// connected. They are looked for on terminals only; the default is ctrl-p,ctrl-q.
+func detachKeys(keys string, tty bool) ([]byte, error) {
 	if keys == "" {
-		return nil
+		keys = "ctrl-p,ctrl-q"
 	}
-	if _, err := term.ToBytes(keys); err != nil {
-		return invalid("Invalid detach keys (%s) provided", keys)
+	sequence, err := term.ToBytes(keys)
+	if err != nil {
+		return nil, invalid("Invalid detach keys (%s) provided", keys)
 	}
-	return nil
+	if !tty {
+		return nil, nil
+	}
+	return sequence, nil
 }
 
 // isStreamEnd tells the ends that are no failure: the detach keys, and a client

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,22 +50,23 @@ func checkHost(h *container.HostConfig, v apiVersion) error {
 	return checkMounts(h.Mounts, v)
 }
 
-// logOptions are the options of the json-file driver that are understood.
-var logOptions = map[string]bool{"max-size": true}
+// logDrivers are those whose logs are kept, and none.
+var logDrivers = []string{"json-file", "local", "k8s-file", "none"}
+
+// logOptions are the drivers' options that are understood; their values are
+// checked where they are used.
+var logOptions = []string{"max-size", "max-file", "compress"}
 
 func checkLog(l container.LogConfig) error {
-	switch l.Type {
-	case "", "json-file":
-	case "none":
-		if len(l.Config) > 0 {
-			return invalid("log driver none takes no --log-opt")
-		}
-	default:
-		return unsupported("log driver %q (--log-driver) is not supported: use json-file or none", l.Type)
+	if l.Type != "" && !slices.Contains(logDrivers, l.Type) {
+		return unsupported("log driver %q (--log-driver) is not supported: use json-file, local or none", l.Type)
 	}
-	for name := range l.Config {
-		if !logOptions[name] {
-			return unsupported("log option %q (--log-opt) of driver json-file is not supported: only max-size is", name)
+	for name, value := range l.Config {
+		switch {
+		case l.Type == "none":
+			return invalid("log driver none takes no option, but has %s (--log-opt)", name)
+		case !slices.Contains(logOptions, name), name == "compress" && value != "false":
+			return unsupported("log option %s=%s (--log-opt) is not supported: there are max-size and max-file", name, value)
 		}
 	}
 	return nil

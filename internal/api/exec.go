@@ -30,7 +30,7 @@ func (s *Server) execCreate(w *responseWriter, r *request) error {
 	if len(body.Cmd) == 0 {
 		return invalid("No exec command specified")
 	}
-	if err := checkDetachKeys(body.DetachKeys); err != nil {
+	if _, err := detachKeys(body.DetachKeys, body.Tty); err != nil {
 		return err
 	}
 	req := model.ExecRequest{
@@ -106,9 +106,13 @@ func (s *Server) execStart(w *responseWriter, r *request) error {
 
 // execAttached runs an exec with the client's connection as its streams.
 func (s *Server) execAttached(w *responseWriter, r *request, e model.Exec, body container.ExecStartRequest) error {
+	keys, err := detachKeys(e.DetachKeys, e.Tty)
+	if err != nil {
+		return err
+	}
 	h := newHijacked(w, r, !body.Tty)
 	defer h.close()
-	streams := model.Streams{CloseStdin: true}
+	streams := model.Streams{CloseStdin: true, DetachKeys: keys}
 	if e.AttachStdin {
 		streams.Stdin = h
 	} else {
@@ -130,7 +134,7 @@ func (s *Server) execAttached(w *responseWriter, r *request, e model.Exec, body 
 		}
 	}
 	// As in Docker the process outlives its client: it gets the end of its input.
-	err := s.engine.StartExec(context.WithoutCancel(r.Context()), e.ID, streams, false, ready)
+	err = s.engine.StartExec(context.WithoutCancel(r.Context()), e.ID, streams, false, ready)
 	if err != nil && !w.started && (errs.Is(err, errs.NotFound) || errs.Is(err, errs.Conflict)) {
 		return err
 	}

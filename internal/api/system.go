@@ -82,7 +82,7 @@ func (s *Server) info(w *responseWriter, r *request) error {
 		ID: in.ID, Containers: in.Containers, ContainersRunning: in.Running, ContainersPaused: in.Paused, ContainersStopped: in.Stopped,
 		Images: in.Images, Driver: orDefault(in.StorageDriver, "overlay"), DriverStatus: nonNil(in.StorageStatus),
 		Plugins: system.PluginsInfo{
-			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Authorization: []string{}, Log: []string{"json-file", "none"},
+			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Authorization: []string{}, Log: []string{"json-file", "local", "none"},
 		},
 		MemoryLimit: h.memoryLimit, SwapLimit: h.swapLimit, CPUCfsPeriod: h.cpu, CPUCfsQuota: h.cpu, CPUShares: h.cpu,
 		CPUSet: h.cpuset, PidsLimit: h.pids, OomKillDisable: h.oomKillDisable,
