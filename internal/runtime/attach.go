@@ -43,12 +43,12 @@ func (r *Runtime) Attach(ctx context.Context, id string, s model.Streams, ready 
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	if ready != nil {
 		ready()
 	}
+	out := newBacklog(s.Stdout, s.Stderr)
 	output := make(chan error, 1)
-	go func() { output <- copyPackets(conn, s.Stdout, s.Stderr) }()
+	go func() { output <- copyPackets(conn, out) }()
 
 	var input chan error // nil, which blocks for ever, without a stdin
 	if s.Stdin != nil && rec.OpenStdin {
@@ -58,16 +58,37 @@ func (r *Runtime) Attach(ctx context.Context, id string, s model.Streams, ready 
 	for {
 		select {
 		case err := <-output:
+			_ = conn.Close()
+			return err
+		case err := <-out.failed:
+			leave(conn, out, output, rec, s.CloseStdin)
 			return err
 		case <-ctx.Done():
+			leave(conn, out, output, rec, s.CloseStdin)
 			return ctx.Err()
 		case err := <-input:
 			if errors.Is(err, model.ErrDetached) {
+				leave(conn, out, output, rec, false)
 				return err
 			}
 			input = nil // output goes on
 		}
 	}
+}
+
+// leave ends a client's connection before the process has ended. conmon closes
+// the process's stdin with whichever connection is closed, if it may at all; so
+// that of a client that did not bring the stdin stays, and its output is dropped.
+func leave(conn *net.UnixConn, out *backlog, output <-chan error, rec *record, closeStdin bool) {
+	out.drop()
+	if !rec.OpenStdin || !rec.StdinOnce || closeStdin {
+		_ = conn.Close()
+		return
+	}
+	go func() {
+		<-output
+		_ = conn.Close()
+	}()
 }
 
 // dialAttach connects to BUNDLE/attach. The path goes through a descriptor of
@@ -93,26 +114,21 @@ func (r *Runtime) dialAttach(id string) (*net.UnixConn, error) {
 // writes to every client in turn and waits for each, so it is read at once into
 // a buffer; only a client that is far behind holds the container up, as a pipe
 // would.
-func copyPackets(conn io.Reader, stdout, stderr io.Writer) error {
-	out := newBacklog(stdout, stderr)
+func copyPackets(conn io.Reader, out *backlog) error {
 	buf := make([]byte, outputPacket)
 	for {
 		n, err := conn.Read(buf)
 		if n > 1 {
-			if err := out.add(buf[0], buf[1:n]); err != nil {
-				out.finish()
-				return err
-			}
+			out.add(buf[0], buf[1:n])
 		}
-		if err != nil || n == 0 {
-			if flushErr := out.finish(); flushErr != nil {
-				return flushErr
-			}
-			if err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-				return nil
-			}
-			return err
+		if err == nil && n > 0 {
+			continue
 		}
+		flushErr := out.finish()
+		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+			return flushErr
+		}
+		return err
 	}
 }
 

@@ -3,6 +3,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -91,13 +92,13 @@ func TestOtherClientKeepsStdin(t *testing.T) {
 	in, write := io.Pipe()
 	var out output
 	done := h.attach(id, model.Streams{Stdin: in, Stdout: &out, CloseStdin: true})
-	conn, err := h.r.dialAttach(id)
-	if err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(h.ctx)
+	left := make(chan error, 1)
+	go func() { left <- h.r.Attach(ctx, id, model.Streams{Stdout: io.Discard}, cancel) }()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
-	time.Sleep(20 * time.Millisecond)
-	_ = conn.Close()
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond)
 	_, _ = io.WriteString(write, "still here\n")
 	h.eventually("echo", func() bool { return out.String() == "still here\n" })
 	_ = write.Close()
@@ -160,8 +161,6 @@ func TestDetach(t *testing.T) {
 func TestSlowClient(t *testing.T) {
 	h := newHost(t)
 	id := h.create(h.sh("seq 100000; echo end"))
-	stuck, _ := io.Pipe()
-	_ = stuck
 	blocked, unblock := io.Pipe()
 	slow := h.attach(id, model.Streams{Stdout: unblock})
 	var out output
@@ -184,5 +183,18 @@ func TestSlowClient(t *testing.T) {
 	_ = unblock.Close()
 	if n := <-got; n != len(out.String()) {
 		t.Errorf("slow client got %d bytes of %d", n, len(out.String()))
+	}
+}
+
+func TestClientThatLeft(t *testing.T) {
+	h := newHost(t)
+	id := h.start(h.sh("sleep 0.1; yes | head -c 9000000; echo done >&2"))
+	read, write := io.Pipe()
+	_ = read.Close()
+	if err := <-h.attach(id, model.Streams{Stdout: write}); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("error: %v", err)
+	}
+	if exit := h.wait(id); exit.ExitCode != 0 {
+		t.Errorf("exit: %+v", exit)
 	}
 }

@@ -15,13 +15,15 @@ const maxBacklog = 4 << 20
 type backlog struct {
 	stdout, stderr io.Writer
 	done           chan struct{}
+	failed         chan error // a client's write error, once
 
 	mu      sync.Mutex
 	changed *sync.Cond
 	packets []packet
-	size    int // bytes in packets
+	size    int // bytes in packets, and of the one being written
 	ended   bool
-	err     error // a client's write error: nothing is accepted any more
+	dropped bool // nobody wants the rest
+	err     error
 }
 
 type packet struct {
@@ -30,32 +32,39 @@ type packet struct {
 }
 
 func newBacklog(stdout, stderr io.Writer) *backlog {
-	b := &backlog{stdout: stdout, stderr: stderr, done: make(chan struct{})}
+	b := &backlog{stdout: stdout, stderr: stderr, done: make(chan struct{}), failed: make(chan error, 1)}
 	b.changed = sync.NewCond(&b.mu)
 	go b.run()
 	return b
 }
 
 // add takes a copy of data, waiting while the backlog is full.
-func (b *backlog) add(stream byte, data []byte) error {
+func (b *backlog) add(stream byte, data []byte) {
 	if b.writer(stream) == nil {
-		return nil
+		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.size > maxBacklog && b.err == nil {
+	for b.size > maxBacklog && !b.dropped {
 		b.changed.Wait()
 	}
-	if b.err != nil {
-		return b.err
+	if b.dropped {
+		return
 	}
 	b.packets = append(b.packets, packet{stream, append([]byte(nil), data...)})
 	b.size += len(data)
 	b.changed.Broadcast()
-	return nil
 }
 
-// finish waits until all is written and gives the first write error.
+// drop forgets what is not written, now and from now on.
+func (b *backlog) drop() {
+	b.mu.Lock()
+	b.dropped, b.packets = true, nil
+	b.changed.Broadcast()
+	b.mu.Unlock()
+}
+
+// finish waits until all is written or dropped and gives the write error.
 func (b *backlog) finish() error {
 	b.mu.Lock()
 	b.ended = true
@@ -81,7 +90,7 @@ func (b *backlog) run() {
 	defer b.mu.Unlock()
 	for {
 		for len(b.packets) == 0 {
-			if b.ended {
+			if b.ended || b.dropped {
 				return
 			}
 			b.changed.Wait()
@@ -94,7 +103,8 @@ func (b *backlog) run() {
 		b.size -= len(next.data)
 		b.changed.Broadcast()
 		if err != nil {
-			b.err, b.packets = err, nil
+			b.err, b.dropped, b.packets = err, true, nil
+			b.failed <- err
 			return
 		}
 	}

@@ -28,7 +28,7 @@ const createLimit = 2 * time.Minute
 // the same container are removed first; a live process is errs.Conflict.
 //
 // Added to the environment where the spec has none: PATH, HOSTNAME, TERM=xterm
-// with a terminal, and HOME from the container's /etc/passwd.
+// with a terminal, and, by the OCI runtime, HOME from the container's /etc/passwd.
 func (r *Runtime) Create(ctx context.Context, spec engine.RunSpec) (int, error) {
 	id := spec.Container.ID
 	if !validID(id) {

@@ -232,11 +232,9 @@ func (r *Runtime) execProcess(rec *record, e model.Exec) (*specs.Process, error)
 		p.Cwd = path.Clean(e.WorkingDir)
 	}
 	if e.User != "" {
-		account, err := resolveUser(spec.Root.Path, e.User, nil)
-		if err != nil {
+		if p.User, err = resolveUser(spec.Root.Path, e.User, nil); err != nil {
 			return nil, err
 		}
-		p.User = account.user
 	}
 	if e.Privileged {
 		p.Capabilities = capabilitySets(availableCaps())

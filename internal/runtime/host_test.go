@@ -23,7 +23,7 @@ import (
 // host is a runtime of its own for one test: directories, cgroup parent and
 // root file system. At its end nothing of it may be left on the machine.
 type host struct {
-	t      *testing.T
+	t      testing.TB
 	r      *Runtime
 	opts   Options
 	rootfs string
@@ -54,7 +54,7 @@ func newHost(t *testing.T) *host {
 	return newHostAt(t, dir)
 }
 
-func newHostAt(t *testing.T, dir string) *host {
+func newHostAt(t testing.TB, dir string) *host {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
@@ -71,7 +71,7 @@ func newHostAt(t *testing.T, dir string) *host {
 }
 
 // testWriter sends a log to the test's output.
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) { w.t.Logf("%s", p); return len(p), nil }
 
@@ -231,7 +231,7 @@ func (h *host) wait(id string) engine.Exit {
 	return waitExit(h.t, h.r, id)
 }
 
-func waitExit(t *testing.T, r *Runtime, id string) engine.Exit {
+func waitExit(t testing.TB, r *Runtime, id string) engine.Exit {
 	t.Helper()
 	select {
 	case exit := <-r.Exits():

@@ -95,7 +95,7 @@ func newProcess(in engine.RunSpec, sec security) (*specs.Process, error) {
 	if c.Path == "" {
 		return nil, errs.New(errs.Invalid, "no command specified")
 	}
-	account, err := resolveUser(in.Rootfs, c.Config.User, c.Host.GroupAdd)
+	user, err := resolveUser(in.Rootfs, c.Config.User, c.Host.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
@@ -113,9 +113,9 @@ func newProcess(in engine.RunSpec, sec security) (*specs.Process, error) {
 	}
 	p := &specs.Process{
 		Terminal:        c.Config.Tty,
-		User:            account.user,
+		User:            user,
 		Args:            append([]string{c.Path}, c.Args...),
-		Env:             withDefaults(in.Env, in.Hostname, c.Config.Tty, account.home),
+		Env:             withDefaults(in.Env, in.Hostname, c.Config.Tty),
 		Cwd:             cwd,
 		Capabilities:    capabilitySets(sec.caps),
 		Rlimits:         limits,
@@ -132,8 +132,10 @@ func capabilitySets(caps []string) *specs.LinuxCapabilities {
 	return &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps}
 }
 
-// withDefaults adds what Docker puts into every environment, where absent.
-func withDefaults(env []string, hostname string, tty bool, home string) []string {
+// withDefaults adds what Docker puts into every environment, where absent. HOME
+// is the OCI runtime's to add, from the /etc/passwd inside: it differs for an
+// exec as another user.
+func withDefaults(env []string, hostname string, tty bool) []string {
 	have := map[string]bool{}
 	for _, e := range env {
 		name, _, _ := strings.Cut(e, "=")
@@ -152,7 +154,6 @@ func withDefaults(env []string, hostname string, tty bool, home string) []string
 	if tty {
 		add("TERM", "xterm")
 	}
-	add("HOME", home)
 	return append(added, env...)
 }
 

@@ -16,36 +16,30 @@ import (
 	"github.com/jackstay/jackstay/internal/errs"
 )
 
-// account is a resolved user.
-type account struct {
-	user specs.User
-	home string
-}
-
 // resolveUser finds NAME, UID, UID:GID or NAME:GROUP in the container's own
 // /etc/passwd and /etc/group, as Docker does; empty means root.
-func resolveUser(rootfs, name string, groups []string) (account, error) {
+func resolveUser(rootfs, name string, groups []string) (specs.User, error) {
 	passwd, err := readInside(rootfs, "/etc/passwd")
 	if err != nil {
-		return account{}, err
+		return specs.User{}, err
 	}
 	group, err := readInside(rootfs, "/etc/group")
 	if err != nil {
-		return account{}, err
+		return specs.User{}, err
 	}
-	found, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
+	found, err := user.GetExecUser(name, nil, bytes.NewReader(passwd), bytes.NewReader(group))
 	if err != nil {
-		return account{}, errs.Wrap(errs.Invalid, err)
+		return specs.User{}, errs.Wrap(errs.Invalid, err)
 	}
 	extra, err := user.GetAdditionalGroups(groups, bytes.NewReader(group))
 	if err != nil {
-		return account{}, errs.Wrap(errs.Invalid, err)
+		return specs.User{}, errs.Wrap(errs.Invalid, err)
 	}
 	u := specs.User{UID: uint32(found.Uid), GID: uint32(found.Gid), AdditionalGids: []uint32{uint32(found.Gid)}}
 	for _, g := range append(found.Sgids, extra...) {
 		u.AdditionalGids = append(u.AdditionalGids, uint32(g))
 	}
-	return account{user: u, home: found.Home}, nil
+	return u, nil
 }
 
 // readInside reads a file of a container; symbolic links stay inside. An
