@@ -180,7 +180,7 @@ func (h *Host) DeleteBridge(_ context.Context, name string) error {
 		return errs.New(errs.Conflict, "network bridge %s: not deleted, for it is not Jackstay's", name)
 	}
 	h.known.forget(name)
-	if err := retryDelete(func() error { return h.nl.LinkDel(l) }); err != nil {
+	if err := deleteLink(l); err != nil {
 		return fmt.Errorf("delete network bridge %s: %w", name, err)
 	}
 	return nil

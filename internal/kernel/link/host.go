@@ -29,6 +29,7 @@ const Alias = "jackstay:"
 type Host struct {
 	log   *slog.Logger
 	nl    *netlink.Handle
+	slow  *netlink.Handle // for deleting, see deleteLink
 	wire  wire
 	dir   *netns.Dir
 	known *ledger
@@ -45,22 +46,27 @@ func New(runDir string, log *slog.Logger) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
+	h := &Host{log: log, dir: dir, known: newLedger()}
+	if h.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	w, err := dial()
-	if err != nil {
-		nl.Close()
+	if h.slow, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		h.nl.Close()
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	if h.wire, err = dial(); err != nil {
+		h.nl.Close()
+		h.slow.Close()
 		return nil, err
 	}
-	return &Host{log: log, nl: nl, wire: w, dir: dir, known: newLedger()}, nil
+	return h, nil
 }
 
 // Close lets go of the sockets and, when no namespace is left, of the mount
 // point of their directory. Links and namespaces stay.
 func (h *Host) Close() error {
 	h.nl.Close()
+	h.slow.Close()
 	h.wire.close()
 	return h.dir.Close()
 }
@@ -140,6 +146,19 @@ func retryDelete(fn func() error) error {
 		}
 	}
 	return err
+}
+
+// deleteLink deletes a link of the host through a socket of its own: the kernel
+// answers when nobody can be using the link any more, some 20 ms later
+// (net/core/dev.c: netdev_run_todo, rcu_barrier). Meanwhile the other sockets
+// serve those who start, and several deletions wait together.
+func deleteLink(l netlink.Link) error {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer nl.Close()
+	return retryDelete(func() error { return nl.LinkDel(l) })
 }
 
 // owner gives the ID in a link's alias, and whether the link is ours.

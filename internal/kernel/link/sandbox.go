@@ -121,10 +121,18 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	v.host.known.remember(i.Host, shape{
 		index: outer.Attrs().Index, alias: Alias + i.Endpoint, master: master, up: true,
 	}, v.container)
-	if fresh && mac != nil {
+	if !fresh {
+		return nil
+	}
+	if mac != nil {
 		v.announce(inner, i, mac)
 	}
-	return nil
+	// Looking at the link makes the kernel (6.7 and later: rtnl_getlink,
+	// linkwatch_sync_dev) take note of its carrier now, and the bridge forward
+	// what the container sends first. Else a lost question for an address costs
+	// the container a second, sometimes.
+	_, err = find(v.host.nl, i.Host)
+	return err
 }
 
 // master gives a bridge's index.
@@ -165,7 +173,7 @@ func (v *visit) pair(i *desired.Interface) (outer, inner netlink.Link, err error
 		}
 	}
 	if outer != nil {
-		if err := retryDelete(func() error { return v.host.nl.LinkDel(outer) }); err != nil {
+		if err := retryDelete(func() error { return v.host.slow.LinkDel(outer) }); err != nil {
 			return nil, nil, fmt.Errorf("delete half a pair, %s: %w", i.Host, err)
 		}
 	}
@@ -249,7 +257,7 @@ func (h *Host) DeleteHostEnd(_ context.Context, name string) error {
 	if _, ours := owner(l); !ours || l.Type() != "veth" {
 		return errs.New(errs.Conflict, "link %s: not deleted, for it is not Jackstay's", name)
 	}
-	if err := retryDelete(func() error { return h.nl.LinkDel(l) }); err != nil {
+	if err := deleteLink(l); err != nil {
 		return fmt.Errorf("delete veth pair %s: %w", name, err)
 	}
 	return nil

@@ -113,7 +113,7 @@ func TestWatchSignalsOthersChanges(t *testing.T) {
 func TestWatchKnowsWhatWasObserved(t *testing.T) {
 	on(t, func(t *testing.T, h *Host) {
 		_, s := build(t, h, 1)
-		again := &Host{log: h.log, nl: h.nl, wire: h.wire, dir: h.dir, known: newLedger()}
+		again := &Host{log: h.log, nl: h.nl, slow: h.slow, wire: h.wire, dir: h.dir, known: newLedger()}
 		c, err := again.Watch(t.Context())
 		must(t, err)
 		observe(t, again)
