@@ -235,7 +235,13 @@ func (v *visit) setOuter(i *desired.Interface, outer netlink.Link, master int) e
 	if same {
 		return nil
 	}
-	return explainFull(v.host.wire.apply(s), i)
+	if err := explainFull(v.host.wire.apply(s), i); err != nil || s.master == 0 {
+		return err
+	}
+	// With br_netfilter a packet from a container to its own published port is
+	// turned round inside the bridge (net/bridge/br_netfilter_hooks.c), which
+	// a port refuses unless it is a hairpin one. The mode goes with the master.
+	return retry(func() error { return v.host.nl.LinkSetHairpin(outer, true) })
 }
 
 // hostEnds are the names of a sandbox's host ends.
