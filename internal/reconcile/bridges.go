@@ -82,6 +82,9 @@ func (r *Reconciler) applyBridge(ctx context.Context, name string) {
 	if err == nil {
 		err = r.o.Links.EnsureBridge(ctx, want)
 	}
+	if err != nil && ctx.Err() == nil { // deleted while it was made, perhaps
+		err = r.o.Links.EnsureBridge(ctx, want)
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -51,6 +51,9 @@ func (r *Reconciler) observe(ctx context.Context, inside bool) *sight {
 	if ctx.Err() == nil && r.lookTrial.fail(err, r.rev, &r.o) {
 		r.o.Log.Error("the host's links can't be read", "err", err)
 	}
+	for _, rec := range r.dirty {
+		rec.unseen = false // then without
+	}
 	r.signals.note(lookLinks, time.Now())
 	if inside {
 		r.signals.note(lookInside, r.lookTrial.at)
@@ -70,6 +73,9 @@ func (r *Reconciler) compare(s *sight) (leftovers []string) {
 	for id, rec := range r.recs {
 		for host := range rec.hosts {
 			owners[host] = true
+		}
+		if rec.stamp <= s.stamp {
+			rec.unseen = false
 		}
 		if rec.want == nil {
 			continue

@@ -74,7 +74,7 @@ func (r *Reconciler) takeUp() bool {
 func (r *Reconciler) want(id string, s *desired.Sandbox) {
 	rec := r.record(id)
 	rec.want = s
-	rec.trial, rec.again = trial{}, false
+	rec.trial, rec.again, rec.unseen = trial{}, false, false
 	r.dirty[id] = rec
 }
 

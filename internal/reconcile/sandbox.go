@@ -25,6 +25,7 @@ type record struct {
 	check   bool              // look before making: it is probably right
 	harmed  bool              // somebody else changed it
 	again   bool              // it failed once, which is not told yet
+	unseen  bool              // not tried again before the links were looked at
 	busy    bool              // a job runs
 	stamp   uint64            // when its last job ended
 	trial   trial
@@ -80,7 +81,7 @@ func (r *Reconciler) dispatch(ctx context.Context, gate <-chan struct{}) {
 	now := time.Now()
 	for _, id := range slices.Sorted(maps.Keys(r.dirty)) {
 		rec := r.dirty[id]
-		if rec.busy || !rec.trial.due(now) {
+		if rec.busy || rec.unseen || !rec.trial.due(now) {
 			continue
 		}
 		if err := r.bridgeTrouble(rec); err != nil {
@@ -196,7 +197,7 @@ func (r *Reconciler) retry(rec *record, err error) {
 		r.failed(rec, err)
 		return
 	}
-	rec.again = true
+	rec.again, rec.unseen = true, true
 	r.signals.urgent[lookLinks] = true
 	r.o.Log.Debug("sandbox failed, trying again", "container", rec.id, "err", err)
 }

@@ -109,7 +109,7 @@ func (r *Reconciler) sandboxSettled(w *waiter) (err error, hurry, done bool) {
 }
 
 func (r *Reconciler) firewallSettled(w *waiter) (err error, hurry, done bool) {
-	if r.fw.rev >= w.rev {
+	if r.fw.rev >= w.rev && r.fw.gen == r.claims.gen { // gen: with the ports that are held by now
 		return nil, false, true
 	}
 	err, hurry = r.fw.trial.verdict(w.rev)

@@ -194,6 +194,29 @@ func TestBrokenFirewall(t *testing.T) {
 	g.becomes(fresh(t, box{"c1", "a", nil}, box{"c2", "a", nil}))
 }
 
+// A host port is held as long as an element leads there: no other program gets
+// a port whose packets it would never see.
+func TestPortIsHeldUntilItsElementIsGone(t *testing.T) {
+	host, src := fake.New(), newSource()
+	g := start(t, host, src)
+	g.wait("c1", g.put(box{"c1", "a", []uint16{80}}))
+	host.Hook(func(op string) error {
+		if strings.HasPrefix(op, "firewall") {
+			return errors.New("nft is broken")
+		}
+		return nil
+	})
+	if g.waitErr("c1", g.put()) == nil {
+		t.Fatal("a broken firewall is no error")
+	}
+	eventually(t, func() bool { return !strings.Contains(host.Dump(), "netns c1") }, host.Dump)
+	if _, held := host.Claims()[anyPort(80)]; !held {
+		t.Error("the port was released while its element was there")
+	}
+	host.Hook(nil)
+	g.becomes(fresh(t))
+}
+
 // A bridge that can't be made fails who is on it, and nobody else.
 func TestForeignBridge(t *testing.T) {
 	host, src := fake.New(), newSource()
