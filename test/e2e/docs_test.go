@@ -66,7 +66,10 @@ func TestDemo(t *testing.T) {
 	state := func() string {
 		return h.Sh("ip -o link; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward; cut -d' ' -f5 /proc/self/mountinfo; ls -A " + h.Dir)
 	}
+	// A test host reaches no registry and no packages: the image is made before.
+	packages := host.DebianTar(t, "redis", "redis-server")
 	before := state()
+	h.Sh("mkdir -p " + h.Dir + "/demo && cp " + packages + " " + h.Dir + "/demo/redis.tar")
 	out := h.Sh(env + demo + " start")
 	if n := strings.Count(out, "Counted in the Redis called redis, found at 172."); n != 2 {
 		t.Errorf("the page was seen %d times, want twice:\n%s", n, out)

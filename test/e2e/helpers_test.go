@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jackstay/jackstay/test/host"
 )
@@ -37,6 +38,14 @@ func serve(h *host.Host, name string, args ...string) {
 	h.T.Helper()
 	run := append([]string{"run", "-d", "--name", name}, args...)
 	h.J(append(run, "busybox", "probe", "serve", name, "tcp:8000", "udp:8000")...)
+	// It is started, which is not yet listening.
+	ip := strings.Fields(h.J("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", name))[0]
+	h.Eventually(5*time.Second, func() error {
+		if got := askHost(h, ip+":8000"); !strings.HasPrefix(got, name+" ") {
+			return errorf("%s at %s answered %q", name, ip, got)
+		}
+		return nil
+	})
 }
 
 // ask asks a server of serve's from inside a container, by tcp unless addr

@@ -63,7 +63,7 @@ events {} http { access_log /dev/stdout; server { listen 80; location / { return
 	})
 
 	// PostgreSQL on a named volume keeps its data over a restart of the container.
-	h.J("run", "--rm", "-v", "pgdata:/var/lib/postgresql/data", "debian", "chown", "postgres", "/var/lib/postgresql/data")
+	h.J("run", "--rm", "-v", "pgdata:/var/lib/postgresql/data", "debian", "busybox", "chown", "postgres", "/var/lib/postgresql/data")
 	h.J("run", "-d", "--name", "pg", "--network", "back", "--expose", "5432", "-u", "postgres", "-v", "pgdata:/var/lib/postgresql/data", "--shm-size", "128m",
 		"-p", "127.0.0.1:5432:5432", "debian", "sh", "-c", `cd /var/lib/postgresql
 b=/usr/lib/postgresql/15/bin
