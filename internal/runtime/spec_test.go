@@ -59,22 +59,24 @@ func TestInside(t *testing.T) {
 			h.ReadonlyRootfs, h.Tmpfs = true, map[string]string{"/tmp": "size=1m,mode=0700,exec"}
 		}), "touch /x 2>&1; touch /tmp/x && grep ' /tmp ' /proc/self/mounts | grep -o 'size=[^,]*,mode=[0-9]*'; grep ' /tmp ' /proc/self/mounts | grep -c noexec",
 			"touch: /x: Read-only file system\nsize=1024k,mode=700\n0\n"},
-		"user by name":     {config(func(c *model.Config) { c.User = "web" }), "id; echo $HOME", "uid=1000(web) gid=1001(web) groups=1001(web),2000(logs)\n/home/web\n"},
-		"user by number":   {config(func(c *model.Config) { c.User = "4711" }), "id -u; id -g; echo $HOME", "4711\n0\n/\n"},
-		"user and group":   {config(func(c *model.Config) { c.User = "web:audio" }), "id -G", "29\n"},
-		"uid and gid":      {config(func(c *model.Config) { c.User = "5:6" }), "id -u; id -g", "5\n6\n"},
-		"group-add":        {hostConfig(func(h *model.HostConfig) { h.GroupAdd = []string{"audio", "77"} }), "id -G", "0 29 77\n"},
-		"root's home":      {noop, "echo $HOME", "/root\n"},
-		"environment":      {noop, "echo $PATH $HOSTNAME ${TERM-none}", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin box none\n"},
-		"hostname":         {noop, "hostname", "box\n"},
-		"domainname":       {config(func(c *model.Config) { c.Domainname = "example.org" }), "cat /proc/sys/kernel/domainname", "example.org\n"},
-		"working dir":      {config(func(c *model.Config) { c.WorkingDir = "/srv/new/dir" }), "pwd", "/srv/new/dir\n"},
-		"own pids":         {noop, "echo $$", "1\n"},
-		"host's pids":      {hostConfig(func(h *model.HostConfig) { h.PidMode = "host" }), "test $$ -gt 1 && echo many", "many\n"},
-		"shm size":         {hostConfig(func(h *model.HostConfig) { h.ShmSize = 1 << 20 }), "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2", "1024\n"},
-		"no shm":           {hostConfig(func(h *model.HostConfig) { h.IpcMode = "none" }), "ls /dev/shm 2>/dev/null | wc -l; grep -c shm /proc/self/mounts", "0\n0\n"},
-		"ulimit":           {hostConfig(func(h *model.HostConfig) { h.Ulimits = []model.Ulimit{{Name: "nofile", Soft: 99, Hard: 100}} }), "ulimit -Sn; ulimit -Hn", "99\n100\n"},
-		"device":           {hostConfig(func(h *model.HostConfig) { h.Devices = []model.Device{{Host: "/dev/zero", Container: "/dev/nix", Permissions: "r"}} }), "head -c 3 /dev/nix | wc -c", "3\n"},
+		"user by name":   {config(func(c *model.Config) { c.User = "web" }), "id; echo $HOME", "uid=1000(web) gid=1001(web) groups=1001(web),2000(logs)\n/home/web\n"},
+		"user by number": {config(func(c *model.Config) { c.User = "4711" }), "id -u; id -g; echo $HOME", "4711\n0\n/\n"},
+		"user and group": {config(func(c *model.Config) { c.User = "web:audio" }), "id -G", "29\n"},
+		"uid and gid":    {config(func(c *model.Config) { c.User = "5:6" }), "id -u; id -g", "5\n6\n"},
+		"group-add":      {hostConfig(func(h *model.HostConfig) { h.GroupAdd = []string{"audio", "77"} }), "id -G", "0 29 77\n"},
+		"root's home":    {noop, "echo $HOME", "/root\n"},
+		"environment":    {noop, "echo $PATH $HOSTNAME ${TERM-none}", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin box none\n"},
+		"hostname":       {noop, "hostname", "box\n"},
+		"domainname":     {config(func(c *model.Config) { c.Domainname = "example.org" }), "cat /proc/sys/kernel/domainname", "example.org\n"},
+		"working dir":    {config(func(c *model.Config) { c.WorkingDir = "/srv/new/dir" }), "pwd", "/srv/new/dir\n"},
+		"own pids":       {noop, "echo $$", "1\n"},
+		"host's pids":    {hostConfig(func(h *model.HostConfig) { h.PidMode = "host" }), "test $$ -gt 1 && echo many", "many\n"},
+		"shm size":       {hostConfig(func(h *model.HostConfig) { h.ShmSize = 1 << 20 }), "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2", "1024\n"},
+		"no shm":         {hostConfig(func(h *model.HostConfig) { h.IpcMode = "none" }), "ls /dev/shm 2>/dev/null | wc -l; grep -c shm /proc/self/mounts", "0\n0\n"},
+		"ulimit":         {hostConfig(func(h *model.HostConfig) { h.Ulimits = []model.Ulimit{{Name: "nofile", Soft: 99, Hard: 100}} }), "ulimit -Sn; ulimit -Hn", "99\n100\n"},
+		"device": {hostConfig(func(h *model.HostConfig) {
+			h.Devices = []model.Device{{Host: "/dev/zero", Container: "/dev/nix", Permissions: "r"}}
+		}), "head -c 3 /dev/nix | wc -c", "3\n"},
 		"no other devices": {noop, "ls /dev | grep -v core | tr '\\n' ' '", "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero "},
 		"sysctl":           {hostConfig(func(h *model.HostConfig) { h.Sysctls = map[string]string{"kernel.shmmax": "12345"} }), "cat /proc/sys/kernel/shmmax", "12345\n"},
 		"oom score":        {hostConfig(func(h *model.HostConfig) { h.OomScoreAdj = 500 }), "cat /proc/self/oom_score_adj", "500\n"},
@@ -145,7 +147,9 @@ func TestRefused(t *testing.T) {
 		return
 	}
 	for name, change := range map[string]func(*model.Container){
-		"the hard limit":    func(c *model.Container) { c.Host.Ulimits = []model.Ulimit{{Name: "nofile", Soft: 1, Hard: int64(nofile.Max) + 1}} },
+		"the hard limit": func(c *model.Container) {
+			c.Host.Ulimits = []model.Ulimit{{Name: "nofile", Soft: 1, Hard: int64(nofile.Max) + 1}}
+		},
 		"below the daemon'": func(c *model.Container) { c.Host.OomScoreAdj = -500 },
 		"not available":     func(c *model.Container) { c.Host.CapAdd = []string{"SYS_RESOURCE"} },
 	} {
