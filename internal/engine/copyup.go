@@ -18,7 +18,7 @@ import (
 // fillVolumes copies what the image has at a volume's destination into the
 // volume if that is empty, with owners, modes and attributes. The layer is
 // mounted for it only when some volume is empty.
-func (e *Engine) fillVolumes(ctx context.Context, id string, mounts []resolvedMount) error {
+func (e *Engine) fillVolumes(ctx context.Context, id string, mounts []resolvedMount) (err error) {
 	var empty []resolvedMount
 	for _, m := range mounts {
 		if m.fill && isEmptyDir(m.dir) {
@@ -33,8 +33,8 @@ func (e *Engine) fillVolumes(ctx context.Context, id string, mounts []resolvedMo
 		return fmt.Errorf("mount the container's files: %w", err)
 	}
 	defer func() {
-		if err := e.images.Unmount(context.WithoutCancel(ctx), id); err != nil {
-			e.log.Warn("a container's files can't be unmounted", "container", id, "error", err)
+		if uerr := e.images.Unmount(context.WithoutCancel(ctx), id); err == nil && uerr != nil {
+			err = fmt.Errorf("unmount the container's files: %w", uerr)
 		}
 	}()
 	for _, m := range empty {

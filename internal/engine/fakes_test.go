@@ -120,6 +120,7 @@ func (w *world) engine(opts ...func(*Options)) *rig {
 	if err := r.Recover(w.t.Context()); err != nil {
 		w.t.Fatalf("recover: %v", err)
 	}
+	r.work.Wait()
 	r.run()
 	return r
 }
@@ -160,7 +161,14 @@ func (w *world) start(opts ...func(*Options)) *rig {
 	if r.Engine, err = New(o); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(r.Close)
+	w.t.Cleanup(func() {
+		w.mu.Lock()
+		lives := w.gen == gen
+		w.mu.Unlock()
+		if lives { // a killed one hangs in its last call
+			r.Close()
+		}
+	})
 	return r
 }
 
