@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -138,10 +139,8 @@ func (x *execSession) file(name string) string { return filepath.Join(x.dir, nam
 
 // exitCode is a shell's: 128+n for signal n.
 func exitCode(state *os.ProcessState) int {
-	if status, ok := state.Sys().(interface {
-		Signaled() bool
-	}); ok && status.Signaled() {
-		return 128 + int(unix.SIGKILL)
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
 	}
 	return state.ExitCode()
 }

@@ -152,7 +152,6 @@ func (r *Runtime) exited(id string, found func(engine.Exit)) {
 		r.log.Error("exit file", "container", id, "error", err)
 		return
 	}
-	r.stopRotation(id)
 	if rec, err := r.load(id); err == nil && rec.SharedPids {
 		go func() {
 			if err := killCgroups(rec.Cgroups); err != nil {

@@ -43,6 +43,9 @@ func (r *Runtime) startRotation(rec *record) {
 			case <-stop:
 				return
 			case <-ticker.C:
+				if !rec.alive() {
+					return
+				}
 				if err := r.rotate(rec); err != nil {
 					r.log.Error("rotate log", "container", rec.ID, "error", err)
 				}

@@ -41,10 +41,10 @@ type Runtime struct {
 	stopExit func()
 
 	mu      sync.Mutex
-	records map[string]*record      // by container ID; only complete ones
-	locks   map[string]*sync.Mutex  // serialise create, start and delete of one container
-	execs   map[string]*execSession // by exec ID
-	rotors  map[string]func()       // by container ID: stops its log rotation
+	records map[string]*record        // by container ID; only complete ones
+	locks   map[string]*containerLock // serialise create, start and delete of one container
+	execs   map[string]*execSession   // by exec ID
+	rotors  map[string]func()         // by container ID: stops its log rotation
 }
 
 var _ engine.Runtime = (*Runtime)(nil)
@@ -55,7 +55,7 @@ func New(o Options) (*Runtime, error) {
 	r := &Runtime{
 		rootDir: o.RootDir, runDir: o.RunDir, parent: o.CgroupParent, log: o.Log,
 		closed:  make(chan struct{}),
-		records: map[string]*record{}, locks: map[string]*sync.Mutex{},
+		records: map[string]*record{}, locks: map[string]*containerLock{},
 		execs: map[string]*execSession{}, rotors: map[string]func(){},
 	}
 	if r.parent == "" {
@@ -121,15 +121,29 @@ func (r *Runtime) conmonPid(id string) string   { return filepath.Join(r.bundle(
 func (r *Runtime) runtimeLog(id string) string  { return filepath.Join(r.bundle(id), "runtime.log") }
 func (r *Runtime) controlFifo(id string) string { return filepath.Join(r.bundle(id), "ctl") }
 
+// containerLock is held by one call at a time and forgotten by the last.
+type containerLock struct {
+	sync.Mutex
+	users int // guarded by Runtime.mu
+}
+
 // lock serialises the calls that make and unmake one container.
-func (r *Runtime) lock(id string) func() {
+func (r *Runtime) lock(id string) (unlock func()) {
 	r.mu.Lock()
 	l := r.locks[id]
 	if l == nil {
-		l = new(sync.Mutex)
+		l = new(containerLock)
 		r.locks[id] = l
 	}
+	l.users++
 	r.mu.Unlock()
 	l.Lock()
-	return l.Unlock
+	return func() {
+		l.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(r.locks, id)
+		}
+	}
 }
