@@ -35,7 +35,7 @@ func TestPublishedPortsFromEverywhere(t *testing.T) {
 			var got string
 			switch c.from {
 			case "outside":
-				got = askHost(outside, proto[:3]+":"+c.addr)
+				got = strings.TrimSpace(outside.TrySh("probe get " + proto + c.addr).Stdout)
 			case "host":
 				got = strings.TrimSpace(h.TrySh("probe get " + proto + c.addr).Stdout)
 			default:

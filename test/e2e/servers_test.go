@@ -16,7 +16,7 @@ func TestRealServers(t *testing.T) {
 	t.Parallel()
 	h, outside := host.New(t), host.Bare(t)
 	host.Join(h, outside, "10.98.0.1/24", "10.98.0.2/24")
-	h.Import("debian", host.DebianTar(t, "servers", "redis-server", "redis-tools", "nginx-light", "haproxy", "postgresql", "curl", "busybox-static"),
+	h.Import("debian", host.DebianTar(t, "servers2", "redis-server", "redis-tools", "nginx-light", "haproxy", "postgresql", "curl", "busybox-static"),
 		"ENV PATH=/usr/sbin:/usr/bin")
 	files := h.Dir + "/conf"
 	write := func(name, content string) string {
@@ -72,7 +72,7 @@ exec $b/postgres -D data -c listen_addresses='*'`)
 	sql := func(query string) (string, error) {
 		r := h.TryJ("run", "--rm", "--network", "back", "debian", "psql", "-h", "pg", "-U", "postgres", "-Atc", query)
 		if r.Code != 0 {
-			return "", errorf("psql: %+v", r)
+			return "", errorf("psql: %+v\n%+v", r, h.TryJ("logs", "pg"))
 		}
 		return strings.TrimSpace(r.Stdout), nil
 	}
