@@ -539,3 +539,5 @@ func (f *fixture) listen() (socket string) {
 }
 
 func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
+
+var zeroAddr = netip.IPv4Unspecified()
