@@ -188,7 +188,8 @@ func TestCreatedContainer(t *testing.T) {
 		t.Errorf("hostname in the host's network: %q", c.Config.Hostname)
 	}
 	ip := model.EndpointRequest{Network: "bridge", IPv4: netip.MustParseAddr("172.17.9.9"), Aliases: []string{"www"}, MAC: "02:42:aa:00:00:01"}
-	ep := r.Snapshot().ByContainer[r.create(t, "fixed", "", endpoint(ip))][0]
+	id = r.create(t, "fixed", "", endpoint(ip))
+	ep := r.Snapshot().ByContainer[id][0]
 	if ep.IPv4.String() != "172.17.9.9/16" || ep.MAC != ip.MAC || ep.Aliases[0] != "www" || ep.Interface != "eth0" {
 		t.Errorf("endpoint %+v", ep)
 	}

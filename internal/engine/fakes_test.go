@@ -29,6 +29,8 @@ type world struct {
 	rootfs string // every container's files
 	dbs    int
 
+	clock *fakeClock
+
 	mu      sync.Mutex
 	procs   map[string]*proc
 	layers  map[string]bool // by container ID: mounted
@@ -59,7 +61,7 @@ type proc struct {
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, root: t.TempDir(), rootfs: t.TempDir(), procs: map[string]*proc{}, layers: map[string]bool{},
-		images: map[string]model.Image{}, foreign: map[uint16]bool{}, pids: 100,
+		images: map[string]model.Image{}, foreign: map[uint16]bool{}, pids: 100, clock: newFakeClock(),
 	}
 	w.images["img"] = model.Image{ID: "sha256:1111", Platform: "linux/amd64", Config: model.Config{Cmd: []string{"serve"}}}
 	return w
@@ -148,7 +150,7 @@ func (w *world) start(opts ...func(*Options)) *rig {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = st.Close() })
-	r := &rig{w: w, store: st, gen: gen, clock: newFakeClock()}
+	r := &rig{w: w, store: st, gen: gen, clock: w.clock}
 	h := handle{w: w, r: r, gen: gen}
 	o := Options{
 		Store: st, Network: &fakeNetwork{h}, Runtime: &fakeRuntime{handle: h, exits: w.exits}, Images: &fakeImages{h}, Host: &fakeHost{h},
@@ -399,8 +401,7 @@ func (w *world) end(id string, code int) {
 	if p == nil || (p.state != "running" && p.state != "paused") {
 		return
 	}
-	p.state, p.code, p.ended = "exited", code, time.Now().Add(time.Duration(w.pids)*time.Microsecond)
-	w.pids++
+	p.state, p.code, p.ended = "exited", code, w.clock.Now()
 	w.exits <- Exit{ID: id, ExitCode: code, FinishedAt: p.ended}
 }
 
