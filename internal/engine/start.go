@@ -164,6 +164,9 @@ func (st *start) run(ctx context.Context, user bool) error {
 	if err != nil {
 		return err
 	}
+	for _, p := range st.l.takeWaiting() { // they came after the process was made
+		close(p.created)
+	}
 	st.announce()
 	return nil
 }
@@ -248,23 +251,23 @@ func (st *start) create(ctx context.Context) error {
 }
 
 // namespace gives the path of the network namespace the process gets: its own,
-// another container's, or none for the host's.
+// another container's, or none for the host's. In every mode the container's
+// own Prepare makes the files that are mounted in.
 func (st *start) namespace(ctx context.Context) (string, error) {
-	if st.c.Host.NetworkMode == "host" {
-		return "", nil
+	path, err := st.prepare(ctx, st.id)
+	ref, joined := joinedContainer(st.c.Host.NetworkMode)
+	if err != nil || !joined {
+		return path, err
 	}
-	owner := st.id
-	if ref, joined := joinedContainer(st.c.Host.NetworkMode); joined {
-		target, err := runningTarget(st.e.store.Snapshot(), st.c, ref, "network")
-		if err != nil {
-			return "", err
-		}
-		if target.Host.NetworkMode == "host" {
-			return "", nil
-		}
-		owner = target.ID
+	target, err := runningTarget(st.e.store.Snapshot(), st.c, ref, "network")
+	if err != nil {
+		return "", err
 	}
-	path, err := st.e.network.Prepare(ctx, owner)
+	return st.prepare(ctx, target.ID)
+}
+
+func (st *start) prepare(ctx context.Context, id string) (string, error) {
+	path, err := st.e.network.Prepare(ctx, id)
 	if err != nil {
 		return "", fmt.Errorf("make the network namespace of container %s: %w", st.c.Name, err)
 	}
