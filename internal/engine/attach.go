@@ -130,8 +130,9 @@ func (e *Engine) waitForStart(id string) *pendingAttach {
 	l.mu.Unlock()
 	c := e.store.Snapshot().Containers[id]
 	if c == nil {
-		l.dropWaiting(p)
-		close(p.cancelled)
+		if l.dropWaiting(p) {
+			close(p.cancelled)
+		}
 		return p
 	}
 	if c.State.Running() && l.dropWaiting(p) {

@@ -111,6 +111,7 @@ func TestKilledAnywhere(t *testing.T) {
 					return
 				}
 			}
+			killRecovery(w, 1+at%9)
 			next := w.engine()
 			for _, c := range confirmed {
 				if err := c(next); err != nil {
@@ -124,6 +125,43 @@ func TestKilledAnywhere(t *testing.T) {
 			t.Fatal("the story never ends")
 		}
 	}
+}
+
+// killRecovery lets the next engine be killed too, at one of its first calls,
+// if it makes as many.
+func killRecovery(w *world, at int) {
+	r := w.start()
+	w.mu.Lock()
+	w.killAt = at
+	w.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		if err := r.Recover(w.t.Context()); err != nil {
+			w.t.Error(err)
+		}
+		r.run()
+		<-r.finished
+		close(ended)
+	}()
+	for range 2000 {
+		w.mu.Lock()
+		killed := w.killedDB != ""
+		w.mu.Unlock()
+		select {
+		case <-ended: // it made fewer calls: it is ended as any daemon
+			r.Close()
+			_ = r.store.Close()
+			w.killedDB = w.dbPath()
+			return
+		default:
+		}
+		if killed {
+			time.Sleep(5 * time.Millisecond)
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	w.t.Error("the recovery neither ends nor is killed")
 }
 
 // playUntilKilled does the steps until the engine is killed, and gives what

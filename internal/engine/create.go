@@ -111,6 +111,12 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 	if err := completeHost(s, &c.Host); err != nil {
 		return err
 	}
+	if c.Host.Runtime == "" {
+		c.Host.Runtime = e.opt.RuntimeName
+	}
+	if c.Host.Runtime != e.opt.RuntimeName {
+		return errs.New(errs.Invalid, "unknown or invalid runtime name: %s: this daemon has %s", c.Host.Runtime, e.opt.RuntimeName)
+	}
 	if cfg.Hostname == "" {
 		cfg.Hostname = c.ID[:alloc.ShortID]
 		if c.Host.NetworkMode == "host" || c.Host.UTSMode == "host" {

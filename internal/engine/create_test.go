@@ -114,6 +114,7 @@ func TestRefusedCreates(t *testing.T) {
 		{"tmpfs option", host(func(h *model.HostConfig) { h.Tmpfs = map[string]string{"/x": "colour=red"} }), errs.Invalid, `invalid tmpfs option ["colour=red"]`},
 		{"volumes from", host(func(h *model.HostConfig) { h.VolumesFrom = []string{"nobody"} }), errs.Invalid, "No such container: nobody"},
 		{"volume over file", host(func(h *model.HostConfig) { h.Binds = []string{"vol:/file"} }), errs.Invalid, "cannot mount volume over existing file, file exists /file"},
+		{"runtime", host(func(h *model.HostConfig) { h.Runtime = "kata" }), errs.Invalid, "unknown or invalid runtime name: kata"},
 		{"pid", host(func(h *model.HostConfig) { h.PidMode = "container:nobody" }), errs.Invalid, "joining PID namespace of container: No such container: nobody"},
 	} {
 		_, err := r.tryCreate(t, tc.name, "serve", tc.mod)

@@ -39,10 +39,6 @@ type Options struct {
 	Pools []model.AddressPool
 	// Bridge is the link name of the default network's bridge; empty: jackstay0.
 	Bridge string
-	// DNS, DNSSearch and DNSOptions serve containers that name none themselves.
-	DNS        []netip.Addr
-	DNSSearch  []string
-	DNSOptions []string
 	// RuntimeName and RuntimePath name the OCI runtime for inspect and info.
 	RuntimeName, RuntimePath string
 	// StorageDriver names the image store's driver for info.
@@ -93,6 +89,9 @@ type Engine struct {
 	volumeLocks keyed // by name
 	making      idSet // containers whose record is still to come
 
+	toFinish *recovery     // what Recover leaves to Run
+	finished chan struct{} // closed when Run has done it
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup // goroutines that outlive a call
@@ -126,13 +125,21 @@ func New(o Options) (*Engine, error) {
 		events:  newBus(),
 		waiters: newWaiters(),
 		execs:   newExecs(),
-		lives:   map[string]*live{},
-		ctx:     ctx, cancel: cancel,
+		lives:   map[string]*live{}, finished: make(chan struct{}),
+		ctx: ctx, cancel: cancel,
 	}, nil
 }
 
-// Run receives the ends of processes until ctx does. Recover comes first.
+// Run finishes what Recover found and receives the ends of processes until ctx
+// does. Recover comes first, and the network must be at work.
 func (e *Engine) Run(ctx context.Context) error {
+	if found := e.toFinish; found != nil {
+		e.toFinish = nil
+		e.goWork(func() {
+			e.cleanUp(e.ctx, found)
+			close(e.finished)
+		})
+	}
 	exits := e.runtime.Exits()
 	for {
 		select {

@@ -189,9 +189,10 @@ func (e *Engine) beginExec(id string) error {
 
 func (e *Engine) runDetached(c *model.Container, st execState) error {
 	started, ended := make(chan struct{}), make(chan error, 1)
-	e.goWork(func() {
-		ended <- e.runExec(e.ctx, c, st, model.Streams{}, sync.OnceFunc(func() { close(started) }))
-	})
+	// It outlives the daemon as its container does: Close does not wait for it.
+	go func() {
+		ended <- e.runExec(context.WithoutCancel(e.ctx), c, st, model.Streams{}, sync.OnceFunc(func() { close(started) }))
+	}()
 	select {
 	case <-started:
 		return nil

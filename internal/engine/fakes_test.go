@@ -122,8 +122,8 @@ func (w *world) engine(opts ...func(*Options)) *rig {
 	if err := r.Recover(w.t.Context()); err != nil {
 		w.t.Fatalf("recover: %v", err)
 	}
-	r.work.Wait()
 	r.run()
+	<-r.finished
 	return r
 }
 

@@ -23,9 +23,9 @@ const (
 
 // Recover finds out what became of everything while no daemon ran: it makes
 // the default networks, asks the runtime about every container, finishes what
-// was cut off, and collects what belongs to nobody. Restarts and clean-up that
-// nobody has to wait for go on in the background. Call it once, before the API
-// answers.
+// was cut off, and collects what belongs to nobody. Restarts and clean-up, which
+// nobody has to wait for and which need the network, are left to Run. Call it
+// once, before the API answers.
 func (e *Engine) Recover(ctx context.Context) error {
 	if err := e.ensureDefaults(ctx); err != nil {
 		return err
@@ -42,8 +42,14 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if err := e.recordFound(found); err != nil {
 		return err
 	}
-	e.goWork(func() { e.cleanUp(e.ctx, found, known) })
+	e.toFinish = &recovery{containers: found, inRuntime: known}
 	return nil
+}
+
+// recovery is what Recover found.
+type recovery struct {
+	containers []found
+	inRuntime  []string // IDs the runtime knew
 }
 
 // found is what became of one container.
@@ -193,11 +199,11 @@ func (e *Engine) recordFound(all []found) error {
 
 // cleanUp finishes removals, starts what its policy starts, and collects what
 // belongs to nobody.
-func (e *Engine) cleanUp(ctx context.Context, all []found, inRuntime []string) {
-	e.collect(ctx, inRuntime)
+func (e *Engine) cleanUp(ctx context.Context, r *recovery) {
+	e.collect(ctx, r.inRuntime)
 	limit := make(chan struct{}, recoverAtOnce)
 	var wg sync.WaitGroup
-	for _, f := range all {
+	for _, f := range r.containers {
 		if !f.remove && !f.restart && !f.clear && !f.unmount {
 			continue
 		}
