@@ -76,11 +76,15 @@ func (s *Server) info(w *responseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	images, err := s.images.List(r.Context(), model.ImageFilter{})
+	if err != nil {
+		return err
+	}
 	h := s.host
 	name := orDefault(in.Runtime.Runtime, "runc")
 	out := infoResponse{Info: system.Info{
 		ID: in.ID, Containers: in.Containers, ContainersRunning: in.Running, ContainersPaused: in.Paused, ContainersStopped: in.Stopped,
-		Images: in.Images, Driver: orDefault(in.StorageDriver, "overlay"), DriverStatus: nonNil(in.StorageStatus),
+		Images: len(images), Driver: orDefault(in.StorageDriver, "overlay"), DriverStatus: nonNil(in.StorageStatus),
 		Plugins: system.PluginsInfo{
 			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Authorization: []string{}, Log: []string{"json-file", "local", "none"},
 		},
