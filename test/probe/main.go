@@ -2,7 +2,8 @@
 // its name and whom it sees, and a client with a short patience.
 //
 //	probe serve NAME PROTO:PORT...   answers "NAME PEER\n" over tcp and udp, until ended
-//	probe get PROTO:HOST:PORT        prints the answer; 1 when none comes within 2 s
+//	probe get PROTO:HOST:PORT [WAIT] prints the answer; 1 when none comes within WAIT, 2s unless said otherwise
+//	probe bind PROTO:PORT[-PORT]     prints the ports another program holds; 1 if there are any
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,12 +22,19 @@ import (
 const patience = 2 * time.Second
 
 func main() {
-	err := fmt.Errorf("usage: probe serve NAME PROTO:PORT... | probe get PROTO:HOST:PORT")
+	err := fmt.Errorf("usage: probe serve NAME PROTO:PORT... | probe get PROTO:HOST:PORT [WAIT] | probe bind PROTO:PORT[-PORT]")
 	switch {
 	case len(os.Args) >= 4 && os.Args[1] == "serve":
 		err = serve(os.Args[2], os.Args[3:])
 	case len(os.Args) == 3 && os.Args[1] == "get":
-		err = get(os.Args[2])
+		err = get(os.Args[2], patience)
+	case len(os.Args) == 4 && os.Args[1] == "get":
+		var wait time.Duration
+		if wait, err = time.ParseDuration(os.Args[3]); err == nil {
+			err = get(os.Args[2], wait)
+		}
+	case len(os.Args) == 3 && os.Args[1] == "bind":
+		err = bind(os.Args[2])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -82,7 +91,44 @@ func serveUDP(name string, c net.PacketConn) {
 	}
 }
 
-func get(target string) error {
+// bind listens on each port for a moment.
+func bind(ports string) error {
+	proto, span, _ := strings.Cut(ports, ":")
+	first, last, ok := strings.Cut(span, "-")
+	if !ok {
+		last = first
+	}
+	from, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	to, err := strconv.Atoi(last)
+	if err != nil {
+		return err
+	}
+	taken := 0
+	for port := from; port <= to; port++ {
+		var c io.Closer
+		addr := fmt.Sprint(":", port)
+		if proto == "udp" {
+			c, err = net.ListenPacket("udp4", addr)
+		} else {
+			c, err = net.Listen("tcp4", addr)
+		}
+		if err != nil {
+			taken++
+			fmt.Println(port, err)
+			continue
+		}
+		c.Close()
+	}
+	if taken > 0 {
+		return fmt.Errorf("%d ports are taken", taken)
+	}
+	return nil
+}
+
+func get(target string, patience time.Duration) error {
 	proto, addr, _ := strings.Cut(target, ":")
 	c, err := net.DialTimeout(proto, addr, patience)
 	if err != nil {
