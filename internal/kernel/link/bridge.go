@@ -48,6 +48,9 @@ func (h *Host) ensureBridge(b *desired.Bridge) error {
 	if err != nil {
 		return err
 	}
+	if err := bridgeIPv6(b); err != nil {
+		return err
+	}
 	if s := correction(l, b, mac); s != nil {
 		if err := h.wire.apply(*s); err != nil {
 			return fmt.Errorf("set: %w", err)
@@ -68,6 +71,17 @@ func (h *Host) ensureBridge(b *desired.Bridge) error {
 		h.known.remember(b.Name, seen, "")
 	}
 	return err
+}
+
+// bridgeIPv6 keeps the host from speaking IPv6 on a bridge without an IPv6
+// address: over its link-local one, containers would reach the host past the
+// plan. And the host never takes a router advertisement from a container, which
+// would lead the host's own traffic there (CVE-2020-13401).
+func bridgeIPv6(b *desired.Bridge) error {
+	if err := ensureIPv6(b.Name, b.Addrs); err != nil {
+		return err
+	}
+	return ifThere(writeSysctl("net/ipv6/conf/"+b.Name+"/accept_ra", "0"))
 }
 
 // bridgeLink finds the bridge or makes it.

@@ -25,10 +25,10 @@ const routeProtocol netlink.RouteProtocol = 74
 // setInner gives the container's end its MAC, MTU and addresses, and takes it
 // up. A fresh one came with the first two.
 func (v *visit) setInner(i *desired.Interface, inner netlink.Link, mac net.HardwareAddr, fresh bool) error {
-	if fresh || wantsIPv6(i) {
+	if fresh || hasIPv6(i.Addrs) {
 		// As Docker does: no IPv6 on an interface without an IPv6 address, for a
 		// link-local one would let containers reach each other past the plan.
-		if err := ensureIPv6(i); err != nil {
+		if err := ensureIPv6(i.Name, i.Addrs); err != nil {
 			return err
 		}
 	}
@@ -73,21 +73,26 @@ func (v *visit) correctInner(i *desired.Interface, inner netlink.Link, mac net.H
 	return nil
 }
 
-func wantsIPv6(i *desired.Interface) bool {
-	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+func hasIPv6(addrs []netip.Prefix) bool {
+	return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
 }
 
-// ensureIPv6 turns IPv6 on or off for an interface; a kernel without IPv6 has
-// nothing to turn off.
-func ensureIPv6(i *desired.Interface) error {
-	err := writeSysctl("net/ipv6/conf/"+i.Name+"/disable_ipv6", bit(!wantsIPv6(i)))
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
+// ensureIPv6 turns IPv6 on for an interface that has an IPv6 address among
+// addrs, and off for any other; a kernel without IPv6 has nothing to turn off.
+func ensureIPv6(name string, addrs []netip.Prefix) error {
+	err := writeSysctl("net/ipv6/conf/"+name+"/disable_ipv6", bit(!hasIPv6(addrs)))
+	if hasIPv6(addrs) && errors.Is(err, os.ErrNotExist) {
+		return errs.New(errs.Unavailable, "%s has an IPv6 address, and this kernel has no IPv6 (ipv6.disable=1?)", name)
 	}
-	if wantsIPv6(i) {
-		return errs.New(errs.Unavailable, "it has an IPv6 address, and this kernel has no IPv6 (ipv6.disable=1?)")
+	return ifThere(err)
+}
+
+// ifThere takes the error of a setting that this kernel may lack.
+func ifThere(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // ensureRoutes adds what is missing, and takes away routes of ours that are not
