@@ -143,11 +143,13 @@ func splitImagePath(path string) (name, what string) {
 // python-docker, Compose 1.29 and older clients read.
 type imageInspectResponse struct {
 	image.InspectResponse
-	Config          imageConfig
-	ContainerConfig *imageConfig `json:",omitempty"` // before API 1.45
-	VirtualSize     int64        `json:",omitempty"` // before API 1.44
-	Parent          string       `json:",omitempty"`
-	DockerVersion   *string      `json:",omitempty"` // before API 1.52
+	Config imageConfig
+	// ContainerConfig was before API 1.45. Compose 1.29 speaks the newest version
+	// there is and reads it whenever it recreates a container.
+	ContainerConfig *imageConfig
+	VirtualSize     int64   `json:",omitempty"` // before API 1.44
+	Parent          string  `json:",omitempty"`
+	DockerVersion   *string `json:",omitempty"` // before API 1.52
 }
 
 // imageConfig is the part of a container's configuration an image sets. The
@@ -190,14 +192,12 @@ func (s *Server) imageInspect(w *responseWriter, r *request, name string) error 
 		},
 		Config: imageConfigOf(&img.Config, v), Parent: img.Parent,
 	}
+	out.ContainerConfig = &out.Config
 	if !img.Created.IsZero() || v.before(44) {
 		out.Created = stamp(img.Created)
 	}
 	if v.before(44) {
 		out.VirtualSize = img.Size
-	}
-	if v.before(45) {
-		out.ContainerConfig = &out.Config
 	}
 	if v.before(52) {
 		out.DockerVersion = new(string)

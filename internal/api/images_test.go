@@ -95,7 +95,7 @@ func TestImageInspectByVersion(t *testing.T) {
 	for version, want := range map[string][]string{
 		"v1.43": {`"VirtualSize":1000`, `"ContainerConfig":{"Cmd":["sh"]`, `"Volumes":{"/data":{}}`, `"Hostname":""`, `"DockerVersion":""`},
 		"v1.44": {`"ContainerConfig"`, `"Hostname":""`, "!VirtualSize"},
-		"v1.49": {`"Hostname":""`, "!ContainerConfig", `"DockerVersion"`},
+		"v1.49": {`"Hostname":""`, `"ContainerConfig":{"Cmd":["sh"]`, `"DockerVersion"`},
 		"v1.55": {`"Config":{"Cmd":["sh"],"Entrypoint":null,"Env":["PATH=/bin"],"Labels":null,"OnBuild":null,"User":"","Volumes":{"/data":{}},"WorkingDir":"","ExposedPorts":{"80/tcp":{}}}`, "!Hostname", "!DockerVersion", `"RootFS":{"Type":"layers","Layers":["sha256:aa"]}`},
 	} {
 		_, text := f.do("GET", "/"+version+"/images/busybox/json", "")

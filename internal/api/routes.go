@@ -37,6 +37,7 @@ func systemRoutes() []route {
 		{Method: "GET", Pattern: "/info", serve: (*Server).info},
 		{Method: "GET", Pattern: "/events", serve: (*Server).events},
 		{Method: "GET", Pattern: "/system/df", serve: (*Server).diskUsage, Note: "no build cache"},
+		{Method: "POST", Pattern: "/build/prune", serve: (*Server).buildPrune, Note: "there is no build cache: nothing is pruned"},
 		{Method: "POST", Pattern: "/auth", serve: (*Server).auth},
 	}
 }
@@ -134,7 +135,7 @@ func missingRoutes() []route {
 	const swarm = "it has no orchestrator; run containers and networks on each host"
 	groups := [][]route{
 		missing("building images", "build with another tool (docker buildx with a container driver, buildah, kaniko) and load or push the result",
-			"POST /build", "POST /build/prune", "POST /build/cancel"),
+			"POST /build", "POST /build/cancel"),
 		missing("build sessions", "build with another tool and load or push the result", "POST /session", "POST /grpc"),
 		missing("committing a container to an image", "export its files with tar from inside and use `docker import`", "POST /commit"),
 		missing("copying files (docker cp)", "use `docker exec CONTAINER tar`, or a bind mount or volume",

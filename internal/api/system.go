@@ -100,7 +100,7 @@ func (s *Server) info(w *responseWriter, r *request) error {
 		ServerVersion:  s.version.Version,
 		Runtimes:       map[string]system.RuntimeWithStatus{name: {Runtime: system.Runtime{Path: orDefault(in.RuntimePath, name)}}},
 		DefaultRuntime: name, Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}},
-		LiveRestoreEnabled: true, InitBinary: "", RuncCommit: system.Commit{ID: in.Runtime.RuntimeCommit},
+		LiveRestoreEnabled: true, InitBinary: "docker-init", RuncCommit: system.Commit{ID: in.Runtime.RuntimeCommit},
 		SecurityOptions: nonNil(in.SecurityOptions), DefaultAddressPools: addressPools(in.DefaultAddressPools),
 		CDISpecDirs: []string{}, Warnings: nonNil(in.Warnings),
 	}, BridgeNfIptables: true, BridgeNfIp6tables: true}
