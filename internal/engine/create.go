@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
+
 	"github.com/jackstay/jackstay/internal/alloc"
 	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
@@ -70,6 +72,9 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 	if err != nil {
 		return nil, err
 	}
+	if err := checkPlatform(&req, img); err != nil {
+		return nil, err
+	}
 	userPorts := req.Config.ExposedPorts
 	cfg := mergeImage(req.Config, img.Config, req.EntrypointReset)
 	if _, joined := joinedContainer(req.Host.NetworkMode); joined {
@@ -83,6 +88,23 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 		return nil, err
 	}
 	return cr, e.fill(s, cr, &req, cfg, img)
+}
+
+// checkPlatform refuses an image of another platform than the one asked for.
+// Not found, as Docker says, makes clients pull the right one.
+func checkPlatform(req *model.CreateRequest, img model.Image) error {
+	if req.Platform == "" || img.Platform == "" {
+		return nil
+	}
+	want, err := platforms.Parse(req.Platform)
+	if err != nil {
+		return errs.New(errs.Invalid, "invalid platform %q: %w", req.Platform, err)
+	}
+	have, err := platforms.Parse(img.Platform)
+	if err != nil || platforms.Only(want).Match(have) {
+		return nil //nolint:nilerr // an image that names its platform in no known way is taken as it is
+	}
+	return errs.New(errs.NotFound, "image with reference %s was found but does not provide the specified platform (%s)", req.Image, platforms.Format(want))
 }
 
 // fill makes the record of a validated request.

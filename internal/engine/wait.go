@@ -59,7 +59,9 @@ func (w *waiters) ended(id string, r model.WaitResult) {
 	}
 }
 
-// gone answers everybody: the container exists no more. last is how it ended.
+// gone answers everybody: the container exists no more. last is how it ended;
+// why its start failed was said to whoever started it, and a removal that
+// succeeded has no error of its own, as in Docker.
 func (w *waiters) gone(id string, last model.WaitResult) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -68,6 +70,7 @@ func (w *waiters) gone(id string, last model.WaitResult) {
 		if x.last.ExitCode != 0 || x.last.Error != "" {
 			r = x.last
 		}
+		r.Error = ""
 		x.ch <- r
 	}
 	delete(w.m, id)
