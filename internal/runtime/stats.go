@@ -39,10 +39,44 @@ func (r *Runtime) Stats(_ context.Context, id string) (model.Stats, error) {
 	if total, err := machineMemory(); err == nil && (s.MemoryLimit == 0 || s.MemoryLimit > total) {
 		s.MemoryLimit = total
 	}
+	if !hostNetwork(rec.Pid) {
+		s.Networks = interfaces(readString(fmt.Sprintf("/proc/%d/net/dev", rec.Pid)))
+	}
 	if !rec.alive() { // what was read may be half gone
 		return model.Stats{}, errs.New(errs.Conflict, "container %s is not running", id)
 	}
 	return s, nil
+}
+
+// hostNetwork tells whether a process is in the daemon's own network namespace,
+// whose traffic is not the container's.
+func hostNetwork(pid int) bool {
+	own, err := os.Readlink("/proc/thread-self/ns/net")
+	theirs, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	return err == nil && err2 == nil && own == theirs
+}
+
+// interfaces reads lines of NAME: and sixteen numbers, as proc(5)'s
+// /proc/PID/net/dev has them after two lines of titles, without lo.
+func interfaces(text string) []model.InterfaceStats {
+	var out []model.InterfaceStats
+	for line := range strings.Lines(text) {
+		name, numbers, found := strings.Cut(strings.TrimSpace(line), ":")
+		fields := strings.Fields(numbers)
+		if !found || name == "lo" || len(fields) < 12 {
+			continue
+		}
+		n := make([]uint64, 12)
+		for i := range n {
+			n[i], _ = strconv.ParseUint(fields[i], 10, 64)
+		}
+		out = append(out, model.InterfaceStats{
+			Name:    name,
+			RxBytes: n[0], RxPackets: n[1], RxErrors: n[2], RxDropped: n[3],
+			TxBytes: n[8], TxPackets: n[9], TxErrors: n[10], TxDropped: n[11],
+		})
+	}
+	return out
 }
 
 func statsV1(cgroups map[string]string, s *model.Stats) {
