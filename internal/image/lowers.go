@@ -22,6 +22,10 @@ type lowers struct {
 	uid, gid int
 }
 
+// storageRootMode is what containers/storage gives a / that no layer lists;
+// Docker gives such a one 0755, so that root without capabilities may write.
+const storageRootMode os.FileMode = 0o555
+
 // lowerCache remembers lowers, which can't change for an image ID.
 type lowerCache struct {
 	mu   sync.Mutex
@@ -68,6 +72,9 @@ func (s *Store) findLowers(img *storage.Image) (lowers, error) {
 		return l, err
 	}
 	l.mode = info.Mode() & (os.ModePerm | os.ModeSticky | os.ModeSetgid | os.ModeSetuid)
+	if l.mode == storageRootMode {
+		l.mode = 0o755
+	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		l.uid, l.gid = int(st.Uid), int(st.Gid)
 	}
