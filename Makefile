@@ -31,7 +31,7 @@ lint: ## gofmt, go vet, and golangci-lint if it is there
 	go vet -tags "$(TAGS)" ./...
 	@! command -v golangci-lint >/dev/null || golangci-lint run
 
-bench: build ## side by side with what else is installed; BENCH=quick for under three minutes
+bench: build bin/probe ## side by side with what else is installed; BENCH=quick for under three minutes
 	go run -tags "$(TAGS)" ./bench
 
 install: build ## binaries, systemd unit and socket, completions

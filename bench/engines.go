@@ -1,12 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -15,18 +16,17 @@ type engine struct {
 	name      string
 	version   string
 	box       *sandbox
-	cli       []string         // the command and its global flags
-	daemon    func() *exec.Cmd // nil: no daemon
+	cli       []string // the command and its global flags
+	daemon    []string // nil: no daemon
 	process   *exec.Cmd
 	network   string  // a user network, made at start
 	memoryPer float64 // MB, left by growth
-	lost      float64 // pings, left by restart
-	lostErr   error
+	outage    *outage // left by restart
 }
 
 // available says which engines are installed, ours first.
-func available(bin string) []func() (*engine, error) {
-	all := []func() (*engine, error){func() (*engine, error) { return jackstay(bin) }}
+func available() []func(bin string) (*engine, error) {
+	all := []func(string) (*engine, error){jackstay}
 	if _, err := os.Stat("/usr/sbin/dockerd"); err == nil {
 		all = append(all, docker)
 	}
@@ -41,45 +41,54 @@ func jackstay(bin string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(box.dir, "run/jackstay.sock")
-	e := &engine{lostErr: errSkipped, name: "jackstay", box: box, cli: []string{filepath.Join(bin, "jackstay")}}
-	box.env = []string{"JACKSTAY_HOST=unix://" + socket}
-	e.daemon = func() *exec.Cmd {
-		cmd, err := box.start("log", filepath.Join(bin, "jackstayd"), "--root", box.dir+"/root", "--run-dir", box.dir+"/run")
-		fatal(err)
-		return cmd
-	}
-	return e, e.up()
+	box.env = []string{"JACKSTAY_HOST=unix://" + box.dir + "/run/jackstay.sock"}
+	return &engine{
+		name: "jackstay", box: box, cli: []string{filepath.Join(bin, "jackstay")},
+		daemon: []string{filepath.Join(bin, "jackstayd"), "--root", box.dir + "/root", "--run-dir", box.dir + "/run"},
+	}, nil
 }
 
-func docker() (*engine, error) {
+// docker is dockerd as it starts itself, with a containerd of its own.
+func docker(string) (*engine, error) {
 	box, err := newSandbox()
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{lostErr: errSkipped, name: "docker", box: box, cli: []string{"/usr/bin/docker"}}
-	if _, err := os.Stat("/usr/bin/docker"); err != nil {
-		e.cli = []string{"docker"}
+	cli := "/usr/bin/docker"
+	if _, err := os.Stat(cli); err != nil {
+		cli = "docker"
 	}
-	box.env = []string{"DOCKER_HOST=unix://" + box.dir + "/docker.sock", "PATH=/usr/sbin:/usr/bin:/sbin:/bin:" + os.Getenv("PATH")}
-	e.daemon = func() *exec.Cmd {
-		cmd, err := box.start("log", "/usr/sbin/dockerd", "--data-root", box.dir+"/root", "--exec-root", box.dir+"/run",
-			"--pidfile", box.dir+"/pid", "-H", "unix://"+box.dir+"/docker.sock", "--live-restore", "--storage-driver", "overlay2", "--log-level", "error")
-		fatal(err)
-		return cmd
-	}
-	return e, e.up()
+	socket := "unix://" + box.dir + "/docker.sock"
+	box.env = []string{"DOCKER_HOST=" + socket, "PATH=/usr/sbin:/usr/bin:/sbin:/bin:" + os.Getenv("PATH")}
+	return &engine{
+		name: "docker", box: box, cli: []string{cli},
+		daemon: []string{"/usr/sbin/dockerd", "--data-root", box.dir + "/root", "--exec-root", box.dir + "/run", "--pidfile", box.dir + "/pid",
+			"-H", socket, "--live-restore", "--storage-driver", "overlay2", "--log-level", "error"},
+	}, nil
 }
 
-func podman() (*engine, error) {
+func podman(string) (*engine, error) {
 	box, err := newSandbox()
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{lostErr: errSkipped, name: "podman", box: box, cli: []string{"podman", "--root", box.dir + "/root", "--runroot", box.dir + "/run",
-		"--tmpdir", box.dir + "/tmp", "--cgroup-manager", "cgroupfs", "--network-backend", "netavark",
-		"--network-config-dir", box.dir + "/net", "--events-backend", "none", "--runtime", "runc", "--storage-driver", "overlay"}}
-	return e, e.up()
+	// Podman asks for more open files than a host may allow; the others take
+	// the host's limit.
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, errors.Join(err, box.close())
+	}
+	conf := fmt.Sprintf("[containers]\ndefault_ulimits = [\"nofile=%d:%d\"]\n", limit.Max, limit.Max)
+	if err := os.WriteFile(box.dir+"/containers.conf", []byte(conf), 0o644); err != nil {
+		return nil, errors.Join(err, box.close())
+	}
+	box.env = []string{"CONTAINERS_CONF=" + box.dir + "/containers.conf"}
+	return &engine{
+		name: "podman", box: box,
+		cli: []string{"podman", "--root", box.dir + "/root", "--runroot", box.dir + "/run",
+			"--tmpdir", box.dir + "/tmp", "--cgroup-manager", "cgroupfs", "--network-backend", "netavark",
+			"--network-config-dir", box.dir + "/net", "--events-backend", "none", "--runtime", "runc", "--storage-driver", "overlay"},
+	}, nil
 }
 
 // up starts the daemon, if there is one, and makes the image and the network.
@@ -105,27 +114,25 @@ func (e *engine) startDaemon() error {
 	if e.daemon == nil {
 		return nil
 	}
-	e.process = e.daemon()
-	for range 3000 {
-		if _, err := e.run("network", "ls", "-q"); err == nil {
+	var err error
+	if e.process, err = e.box.start("log", e.daemon[0], e.daemon[1:]...); err != nil {
+		return err
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if _, err = e.run("network", "ls", "-q"); err == nil {
 			return nil
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	log, _ := os.ReadFile(filepath.Join(e.box.dir, "log"))
-	return fmt.Errorf("%s's daemon did not come up:\n%s", e.name, log)
+	if len(log) > 1000 {
+		log = log[len(log)-1000:]
+	}
+	return fmt.Errorf("%s's daemon did not come up: %w\n%s", e.name, err, log)
 }
 
 // run runs one of the engine's commands.
 func (e *engine) run(args ...string) (string, error) {
 	return e.box.run(e.cli[0], append(e.cli[1:len(e.cli):len(e.cli)], args...)...)
-}
-
-// must runs a command that is to succeed.
-func (e *engine) must(args ...string) string {
-	out, err := e.run(args...)
-	fatal(err)
-	return out
 }
 
 // timed runs a command and gives how long it took, from call to prompt.
@@ -142,36 +149,33 @@ func (e *engine) remove(names ...string) {
 	}
 }
 
-// pid gives a container's first process.
-func (e *engine) pid(name string) int {
-	pid, err := strconv.Atoi(e.must("inspect", "-f", "{{.State.Pid}}", name))
-	fatal(err)
-	return pid
+// pid gives a container's first process, as seen in the sandbox.
+func (e *engine) pid(name string) (string, error) {
+	return e.run("inspect", "-f", "{{.State.Pid}}", name)
 }
 
 // in runs a program of the host's inside a container's network namespace.
-func (e *engine) in(pid int, name string, args ...string) (string, error) {
-	return e.box.run("nsenter", append([]string{"--net=/proc/" + strconv.Itoa(pid) + "/ns/net", "--", name}, args...)...)
+func (e *engine) in(pid, name string, args ...string) (string, error) {
+	return e.box.run("nsenter", append([]string{"--net=/proc/" + pid + "/ns/net", "--", name}, args...)...)
 }
 
 // address gives a container's address on its only network.
-func (e *engine) address(name string) string {
-	return e.must("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
+func (e *engine) address(name string) (string, error) {
+	return e.run("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
 }
 
-// close removes every container, ends the daemon and the sandbox.
+// close removes every container, which takes their cgroups too, and ends the
+// sandbox with all that runs in it.
 func (e *engine) close() {
 	if ids, err := e.run("ps", "-aq"); err == nil {
 		e.remove(strings.Fields(ids)...)
 	}
-	if e.process != nil {
-		_ = e.process.Process.Signal(os.Interrupt)
+	if e.process != nil && signal(e.process, syscall.SIGTERM) == nil {
 		done := make(chan struct{})
 		go func() { _ = e.process.Wait(); close(done) }()
 		select {
 		case <-done:
 		case <-time.After(20 * time.Second):
-			_ = e.process.Process.Kill()
 		}
 	}
 	if err := e.box.close(); err != nil {

@@ -1,11 +1,12 @@
 // Command bench measures Jackstay beside dockerd and podman, whichever are
 // installed, in one run on one machine, and prints a table with ratios.
 //
-//	BENCH=quick make bench     under three minutes
-//	BENCH_ONLY=DNS make bench  rows whose name contains DNS
+//	BENCH=quick make bench           under three minutes
+//	BENCH_ONLY=DNS make bench        rows whose name contains DNS
+//	BENCH_ENGINE=podman make bench   this engine alone
 //
-// Every engine gets a network and a mount namespace of its own; all of it is
-// gone afterwards. The numbers go to bench/results as JSON too.
+// Every engine gets network, mount and process namespaces of its own; all of it
+// is gone afterwards. The numbers go to bench/results as JSON too.
 package main
 
 import (
@@ -36,6 +37,9 @@ func main() {
 	if len(os.Args) == 4 && os.Args[1] == "ping" {
 		fatal(ping(os.Args[2], os.Args[3]))
 		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == "init" {
+		fatal(initSandbox())
 	}
 	if os.Geteuid() != 0 {
 		fatal(errors.New("containers need root: sudo make bench"))
@@ -77,33 +81,45 @@ func bench() error {
 	}
 	var results []result
 	var names []string
-	for _, up := range available(bin) {
-		e, err := up()
+	for _, make := range available() {
+		e, err := make(bin)
 		if err != nil {
-			if e != nil {
-				e.close()
-			}
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "%s %s\n", e.name, e.version)
-		names = append(names, e.name)
-		for _, m := range measures() {
-			if !strings.Contains(m.name, os.Getenv("BENCH_ONLY")) {
-				continue
-			}
-			start := time.Now()
-			value, err := m.take(e, s)
-			r := result{Measure: m.name, Unit: m.unit, Engine: e.name, Value: value}
-			if err != nil {
-				r.Error = err.Error()
-			}
-			results = append(results, r)
-			fmt.Fprintf(os.Stderr, "  %-40s %10.3f %-3s %s(%.0f s)\n", m.name, value, m.unit, r.Error, time.Since(start).Seconds())
+		if only := os.Getenv("BENCH_ENGINE"); only == "" || strings.Contains(only, e.name) {
+			names = append(names, e.name)
+			err = measureAll(e, s, &results)
 		}
 		e.close()
+		if err != nil {
+			return err
+		}
 	}
 	print(results, names)
 	return save(results)
+}
+
+// measureAll brings an engine up and takes every measure of it; one that fails
+// is a result too.
+func measureAll(e *engine, s scale, results *[]result) error {
+	if err := e.up(); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "%s %s\n", e.name, e.version)
+	for _, m := range measures() {
+		if !strings.Contains(m.name, os.Getenv("BENCH_ONLY")) {
+			continue
+		}
+		start := time.Now()
+		value, err := m.take(e, s)
+		r := result{Measure: m.name, Unit: m.unit, Engine: e.name, Value: value}
+		if err != nil {
+			r.Value, r.Error = 0, err.Error()
+		}
+		*results = append(*results, r)
+		fmt.Fprintf(os.Stderr, "  %-40s %10.3f %-3s %s(%.0f s)\n", m.name, r.Value, m.unit, r.Error, time.Since(start).Seconds())
+	}
+	return nil
 }
 
 // print writes the table: a row a measure, a column an engine, and ratios of

@@ -24,7 +24,8 @@ func pong(port string) error {
 	return err
 }
 
-// ping sends one byte after another and prints the mean round trip in µs.
+// ping sends one byte after another and prints the mean round trip in µs and
+// the longest in ms.
 func ping(addr, seconds string) error {
 	n, err := strconv.Atoi(seconds)
 	if err != nil {
@@ -37,15 +38,17 @@ func ping(addr, seconds string) error {
 	defer c.Close()
 	b := []byte{1}
 	start := time.Now()
-	trips := 0
-	for ; time.Since(start) < time.Duration(n)*time.Second; trips++ {
+	last, longest, trips := start, time.Duration(0), 0
+	for ; last.Sub(start) < time.Duration(n)*time.Second; trips++ {
 		if _, err := c.Write(b); err != nil {
 			return err
 		}
 		if _, err := io.ReadFull(c, b); err != nil {
 			return err
 		}
+		now := time.Now()
+		last, longest = now, max(longest, now.Sub(last))
 	}
-	fmt.Printf("%.2f\n", float64(time.Since(start).Microseconds())/float64(trips))
+	fmt.Printf("%.2f %.2f\n", float64(last.Sub(start).Microseconds())/float64(trips), float64(longest.Microseconds())/1000)
 	return nil
 }
