@@ -13,15 +13,15 @@ import (
 
 // engine is one container engine in its sandbox. Its commands are Docker's.
 type engine struct {
-	name      string
-	version   string
-	box       *sandbox
-	cli       []string // the command and its global flags
-	daemon    []string // nil: no daemon
-	process   *exec.Cmd
-	network   string  // a user network, made at start
-	memoryPer float64 // MB, left by growth
-	outage    *outage // left by restart
+	name                  string
+	version               string
+	box                   *sandbox
+	cli                   []string // the command and its global flags
+	daemon                []string // nil: no daemon
+	process               *exec.Cmd
+	network               string  // a user network, made at start
+	memoryPer, machinePer float64 // MB, left by growth
+	outage                *outage // left by restart
 }
 
 // available says which engines are installed, ours first.
