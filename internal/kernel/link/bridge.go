@@ -41,11 +41,11 @@ func (h *Host) ensureBridge(b *desired.Bridge) error {
 	if err != nil {
 		return errs.Wrap(errs.Invalid, err)
 	}
-	if err := setSysctl("net/ipv4/ip_forward", "1"); err != nil {
-		return err
-	}
 	l, err := h.bridgeLink(b, mac)
 	if err != nil {
+		return err
+	}
+	if err := ensureForwarding(b.Name); err != nil {
 		return err
 	}
 	if err := bridgeIPv6(b); err != nil {

@@ -65,11 +65,11 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 	return out, nil
 }
 
-// observedBridge tells a bridge as it works: one that somebody took down has no
-// address in effect.
+// observedBridge tells a bridge as it works: one that somebody took down, or
+// whose packets the host was told not to forward, has no address in effect.
 func observedBridge(l netlink.Link, network string, addrs []netip.Prefix) desired.Bridge {
 	a := l.Attrs()
-	if !up(l) {
+	if !up(l) || !forwards(a.Name) {
 		addrs = nil
 	}
 	localnet, _ := getSysctl("net/ipv4/conf/" + a.Name + "/route_localnet")

@@ -25,7 +25,7 @@ const (
 )
 
 // Watch signals, coalesced, that a link or address of ours was changed or
-// deleted on the host by somebody else. It ends with ctx; the channel stays
+// deleted on the host by somebody else, or that forwarding was turned off. It ends with ctx; the channel stays
 // open then and silent.
 //
 // The kernel announces our own changes like anybody's. So a message only says
@@ -46,7 +46,7 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 
 func subscribe() (*nl.NetlinkSocket, error) {
 	sock, err := nl.SubscribeAt(netns.None(), netns.None(), unix.NETLINK_ROUTE,
-		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_NETCONF)
 	if err != nil {
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
@@ -59,7 +59,7 @@ func subscribe() (*nl.NetlinkSocket, error) {
 type watcher struct {
 	host    *Host
 	signal  chan struct{}
-	touched chan string // names of links to look at; "" when messages were lost
+	touched chan string // names of links to look at; "" to have everything observed
 }
 
 // listen reads messages until ctx ends, opening the socket again when it fails.
@@ -128,6 +128,11 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 			return "", false
 		}
 		return w.host.known.byIndex(int(nl.DeserializeIfAddrmsg(data).Index))
+	case unix.RTM_NEWNETCONF:
+		index, off := forwardingOff(data)
+		if _, ours := w.host.known.byIndex(index); off && (ours || index == netconfAll) {
+			return "", true // nothing of the link itself differs: have everything observed
+		}
 	}
 	return "", false
 }
