@@ -180,6 +180,14 @@ func unlay(l layout) desired.Firewall {
 	return fw
 }
 
+// told tells whether fw tells all of l: somebody may have added elements that
+// we never would, a pair of two bridges or a range that is no subnet, which
+// Update can't name to delete them.
+func told(l layout, fw desired.Firewall) bool {
+	again, err := lay(fw)
+	return err == nil && !slices.ContainsFunc(setNames(), func(set string) bool { return len(l[set]) != len(again[set]) })
+}
+
 // script writes `add element` commands for nft -f.
 func (l layout) script(b *strings.Builder) {
 	for _, set := range slices.Sorted(maps.Keys(l)) {
@@ -265,8 +273,9 @@ func pick(a netip.Addr, v4, v6 string) string {
 }
 
 func checkIfname(s string) error {
-	if s == "" || len(s) >= ifnameSize || strings.ContainsAny(s, "\"\\\n/ \x00") {
-		return errs.New(errs.Invalid, "%q can't be the name of a network interface: 1 to 15 characters without blanks, quotes and slashes", s)
+	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\/*`, r) }
+	if s == "" || len(s) >= ifnameSize || strings.ContainsFunc(s, odd) {
+		return errs.New(errs.Invalid, "%q can't be the name of a network interface: 1 to 15 characters of ASCII without blanks, quotes, slashes and asterisks", s)
 	}
 	return nil
 }

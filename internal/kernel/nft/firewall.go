@@ -232,8 +232,8 @@ func (f *Firewall) read(sets []string) (layout, error) {
 const observeTries = 5
 
 // Observe reads the elements. intact says that chains and rules are those that
-// this version of Jackstay loads, whoever loaded them, and that the foreign
-// chains that need our rules have them.
+// this version of Jackstay loads, whoever loaded them, that there is no element
+// which fw can't tell, and that the foreign chains that need our rules have them.
 func (f *Firewall) Observe(ctx context.Context) (fw desired.Firewall, intact bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -275,7 +275,7 @@ func (f *Firewall) observe() (fw desired.Firewall, intact, same bool, err error)
 		if err != nil {
 			return err
 		}
-		intact = len(marks) == 1 && name(marks[0].key) == fp
+		intact = len(marks) == 1 && name(marks[0].key) == fp && told(l, fw)
 		if intact {
 			missing, err := f.missingForeign(k, fw.Bridges)
 			if err != nil {

@@ -117,8 +117,21 @@ func TestObserveNoticesDamage(t *testing.T) {
 			l.nft("flush", "chain", "inet", "jackstay", "input")
 			l.nft("delete", "chain", "inet", "jackstay", "input")
 		},
-		"chain added":     func() { l.nft("add", "chain", "inet", "jackstay", "mine") },
-		"policy changed":  func() { l.nft("chain", "inet", "jackstay", "input", "{ policy drop; }") },
+		"chain added":    func() { l.nft("add", "chain", "inet", "jackstay", "mine") },
+		"policy changed": func() { l.nft("chain", "inet", "jackstay", "input", "{ policy drop; }") },
+		"two bridges paired": func() {
+			l.nft("add", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-b" }`)
+		},
+		"half a bridge": func() {
+			l.nft("delete", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-a" }`)
+		},
+		"somebody else's bridge": func() { l.nft("add", "element", "inet", "jackstay", "bridges", `{ "virbr0" }`) },
+		"a range that is no subnet": func() {
+			l.nft("add", "element", "inet", "jackstay", "masquerade4", "{ 192.0.2.5-192.0.2.9 }")
+		},
+		"an unknown protocol": func() {
+			l.nft("add", "element", "inet", "jackstay", "publishany4", "{ icmp . 9 : 172.17.0.9 . 9 }")
+		},
 		"mark deleted":    func() { l.nft("flush", "set", "inet", "jackstay", "fingerprint") },
 		"another's table": func() { l.nft("delete", "table", "inet", "jackstay"); l.nft("add", "table", "inet", "jackstay") },
 	} {
@@ -132,8 +145,6 @@ func TestObserveNoticesDamage(t *testing.T) {
 	want := sample()
 	l.nft("delete", "element", "inet", "jackstay", "masquerade4", "{ 172.18.0.0/16 }")
 	delete(want.Masquerade, netip.MustParsePrefix("172.18.0.0/16"))
-	l.nft("delete", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-a" }`)
-	delete(want.Bridges, "jk-a")
 	l.nft("add", "element", "inet", "jackstay", "publishany4", "{ udp . 9 : 172.17.0.9 . 9 }")
 	want.PublishAny[desired.PortKey{Proto: "udp", Port: 9}] = to("172.17.0.9:9")
 	sees(t, f, want, true)

@@ -3,8 +3,10 @@
 package nft
 
 import (
+	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/jackstay/jackstay/internal/desired"
 )
@@ -216,4 +218,109 @@ func TestOtherBridgeUntouched(t *testing.T) {
 		{"vm", "172.30.1.2:80", ""},
 		{"a1", "10.9.0.2:80", "vm sees 10.9.0.1"},
 	})
+}
+
+// A flow that began while the table was not there, between networks or into
+// one, ends with it: being established is no reason to pass.
+func TestFlowsFromBeforeTheTable(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, fw := town(t)
+	l.nft("add", "table", "inet", "other") // another firewall has connections tracked
+	l.nft("add", "chain", "inet", "other", "c", "{ type filter hook forward priority 0; }")
+	l.nft("add", "rule", "inet", "other", "c", "ct", "state", "established", "accept")
+	probes := []probe{
+		{"a1", "172.30.2.2:80", "b1 sees 172.30.1.2"},
+		{"c1", "172.30.1.2:80", "a1 sees 172.30.3.2"},
+		{"outside", "172.30.1.3:80", "a2 sees 192.0.2.2"},
+	}
+	l.places["outside"].run(t, "ip route add 172.30.0.0/16 via 192.0.2.1")
+	var flows []func() string
+	for _, p := range probes {
+		ask := flow(t, l.places[p.from], p.to)
+		for range 2 {
+			if got := ask(); got != p.want {
+				t.Fatalf("without the table %s to %s: got %q, want %q: the test shows nothing", p.from, p.to, got, p.want)
+			}
+		}
+		flows = append(flows, ask)
+	}
+	f := newFirewall(t)
+	must(t, f.Load(t.Context(), fw))
+	published := flow(t, l.places["outside"], "192.0.2.1:8080")
+	if got := published(); got != "a1 sees 192.0.2.2" {
+		t.Errorf("published port: %q", got)
+	}
+	must(t, f.Load(t.Context(), fw))
+	if got := published(); got != "a1 sees 192.0.2.2" {
+		t.Errorf("a rightful flow ended with a reload: %q", got)
+	}
+	for i, p := range probes {
+		if got := flows[i](); got != "" {
+			t.Errorf("%s to %s goes on: %q", p.from, p.to, got)
+		}
+	}
+}
+
+// Nobody reaches the host with the address of somebody who is not behind that
+// bridge: a name server's, whose answers the daemon would believe.
+func TestForgedSource(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, fw := town(t)
+	heard := make(chan string, 100)
+	var pc net.PacketConn
+	must(t, l.host.in(func() (err error) { pc, err = net.ListenPacket("udp4", "192.0.2.1:5300"); return err }))
+	t.Cleanup(func() { _ = pc.Close() })
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			heard <- string(buf[:n]) + from.String()
+		}
+	}()
+	send := func(from, source string) string {
+		l.places[from].run(t, "ip addr replace "+source+"/32 dev lo")
+		must(t, l.places[from].in(func() error {
+			c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(source), Port: 53}, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 5300})
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("from "))
+			return err
+		}))
+		select {
+		case s := <-heard:
+			return s
+		case <-time.After(probeTimeout):
+			return ""
+		}
+	}
+	l.host.sysctl(t, "ipv4/conf/all/rp_filter", "0")
+	if got := send("a1", "192.0.2.2"); got != "from 192.0.2.2:53" {
+		t.Fatalf("without the table: %q: the test shows nothing", got)
+	}
+	must(t, newFirewall(t).Load(t.Context(), fw))
+	for _, c := range []struct{ from, source, want string }{
+		{"a1", "192.0.2.2", ""},  // another machine's
+		{"a1", "172.30.2.2", ""}, // another network's
+		{"a1", "198.51.100.7", ""},
+		{"a1", "172.30.1.2", "from 172.30.1.2:53"},
+		{"outside", "198.51.100.7", "from 198.51.100.7:53"}, // not our bridge: not our affair
+	} {
+		if got := send(c.from, c.source); got != c.want {
+			t.Errorf("%s as %s: got %q, want %q", c.from, c.source, got, c.want)
+		}
+	}
+	// What the host knows to be behind a container is behind the bridge.
+	l.host.run(t, "ip route add 198.51.100.0/24 via 172.30.1.2 dev jk-a")
+	if got := send("a1", "198.51.100.7"); got != "from 198.51.100.7:53" {
+		t.Errorf("a network behind a container: %q", got)
+	}
 }
