@@ -170,7 +170,7 @@ func (u *upstream) askUDP(ctx context.Context, q *query) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer sk.forget(id)
+	defer sk.forget(id, c)
 	request := append([]byte(nil), q.wire...)
 	binary.BigEndian.PutUint16(request, id)
 	if _, err := sk.conn.Write(request); err != nil {

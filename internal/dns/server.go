@@ -141,7 +141,7 @@ func (s *Server) Close() error {
 	s.cancel()
 	s.ups.close()
 	s.routines.Wait()
-	s.queue.wait()
+	s.queue.finish()
 	return nil
 }
 
@@ -190,20 +190,32 @@ func (s *Server) readUDP(sv *service) error {
 		_, err = sv.udp.WriteToUDPAddrPort(reply, from)
 	case forward:
 		request := append([]byte(nil), sc.in[:n]...)
-		s.queue.run(func() { s.forwardUDP(sv, request, from) }, func() { s.refuse(sv, request, from) })
+		s.queue.run(sv, n,
+			func() { sv.send(s.resolve(sv, request, false), from) },
+			func() { sv.send(failure(request), from) }) // so that the client goes on at once
 	}
 	return err
 }
 
-func (s *Server) forwardUDP(sv *service, request []byte, to netip.AddrPort) {
-	if reply := s.resolve(sv, request, false); reply != nil {
-		_, _ = sv.udp.WriteToUDPAddrPort(reply, to)
+// send answers by UDP without ever waiting: a container may slow down its own
+// loopback (tc-netem(8)), and the goroutines of the queue serve others too. As
+// on any network, what there is no room for is lost.
+func (sv *service) send(b []byte, to netip.AddrPort) {
+	if b == nil {
+		return
 	}
+	raw, err := sv.udp.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.Sendto(int(fd), b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, sockaddr(to)) })
 }
 
-// refuse answers SERVFAIL, so that the client goes on at once.
-func (s *Server) refuse(sv *service, request []byte, to netip.AddrPort) {
-	_, _ = sv.udp.WriteToUDPAddrPort(failure(request), to)
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if ip := a.Addr(); ip.Is4() {
+		return &unix.SockaddrInet4{Addr: ip.As4(), Port: int(a.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
 }
 
 const (

@@ -79,10 +79,13 @@ func (sk *sock) register(c *call) (uint16, error) {
 	}
 }
 
-func (sk *sock) forget(id uint16) {
+// forget takes a call's id back, unless another question has it by now.
+func (sk *sock) forget(id uint16, c *call) {
 	sk.mu.Lock()
 	defer sk.mu.Unlock()
-	delete(sk.calls, id)
+	if sk.calls[id] == c {
+		delete(sk.calls, id)
+	}
 }
 
 // read hands answers to those who wait, until the socket was idle for a while.
