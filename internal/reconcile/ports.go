@@ -69,7 +69,8 @@ type Ports interface {
 // Files writes the engine's files in place.
 type Files interface {
 	// Ensure gives the file this content, keeping its inode; missing parents
-	// are made. Equal content is not written again.
+	// are made. Content that it was given before is not written again: what the
+	// container made of it since is the container's affair.
 	Ensure(f desired.File) error
 }
 

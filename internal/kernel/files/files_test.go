@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/jackstay/jackstay/internal/desired"
 )
 
@@ -65,6 +67,42 @@ func TestEqualContentIsNotWritten(t *testing.T) {
 	if info, _ := stat(t, f.Path); !info.ModTime().Equal(old) {
 		t.Errorf("written again at %v", info.ModTime())
 	}
+}
+
+// What a container makes of its files stays until something else is wanted, in
+// the next daemon's life too.
+func TestAContainersOwnEditStays(t *testing.T) {
+	f := desired.File{Path: filepath.Join(t.TempDir(), "resolv.conf"), Content: "nameserver 127.0.0.11\n", Mode: 0o644}
+	ensure := func() {
+		t.Helper()
+		if err := New().Ensure(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(want string) {
+		t.Helper()
+		if have, err := os.ReadFile(f.Path); err != nil || string(have) != want {
+			t.Errorf("content %q, %v; want %q", have, err, want)
+		}
+	}
+	ensure()
+	if _, err := unix.Getxattr(f.Path, mark, nil); err != nil {
+		t.Skipf("%s takes no %s here (root and a file system with it needed): %v", f.Path, mark, err)
+	}
+	const own = "nameserver 10.8.0.1\n"
+	if err := os.WriteFile(f.Path, []byte(own), 0); err != nil {
+		t.Fatal(err)
+	}
+	ensure()
+	is(own)
+	f.Content = "nameserver 127.0.0.11\nsearch example.com\n"
+	ensure()
+	is(f.Content)
+	if err := os.Remove(f.Path); err != nil { // another file has no mark
+		t.Fatal(err)
+	}
+	ensure()
+	is(f.Content)
 }
 
 func TestErrorsNameTheFile(t *testing.T) {
