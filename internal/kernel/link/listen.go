@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -16,17 +15,13 @@ import (
 	"github.com/jackstay/jackstay/internal/kernel/netns"
 )
 
-// udpBuffer is the resolver's receive buffer in bytes: some thousand questions
-// that arrive at once wait in it instead of being dropped.
-const udpBuffer = 1 << 20
-
 // Listen opens UDP and TCP sockets at addr inside the container's namespace.
 // They live until closed, whatever becomes of the namespace.
 func (h *Host) Listen(ctx context.Context, container string, addr netip.AddrPort) (net.PacketConn, net.Listener, error) {
 	var udp net.PacketConn
 	var tcp net.Listener
 	err := netns.Do(h.dir.Path(container), func() (err error) {
-		lc := net.ListenConfig{Control: largeBuffer}
+		lc := net.ListenConfig{}
 		lc.SetMultipathTCP(false)
 		if udp, err = lc.ListenPacket(ctx, "udp", addr.String()); err != nil {
 			return err
@@ -44,17 +39,4 @@ func (h *Host) Listen(ctx context.Context, container string, addr netip.AddrPort
 		return nil, nil, fmt.Errorf("container %s: listen at %s: %w", short(container), addr, err)
 	}
 	return udp, tcp, nil
-}
-
-// largeBuffer sets a UDP socket's receive buffer before it is bound, above
-// net.core.rmem_max where that is allowed.
-func largeBuffer(network, _ string, c syscall.RawConn) error {
-	if network[0] != 'u' {
-		return nil
-	}
-	return c.Control(func(fd uintptr) {
-		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, udpBuffer) != nil {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, udpBuffer)
-		}
-	})
 }
