@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -49,7 +50,12 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	walk(root, func(c *cobra.Command) {
-		if text := ourName.FindString(c.Short + "\n" + c.Long + "\n" + c.Example); text != "" {
+		var help bytes.Buffer
+		c.SetOut(&help)
+		if err := c.Help(); err != nil || help.Len() == 0 {
+			t.Errorf("%s has no help: %v", c.CommandPath(), err)
+		}
+		if text := ourName.FindString(help.String() + c.UsageString()); text != "" {
 			t.Errorf("%s is called docker: %s", c.CommandPath(), text)
 		}
 	})

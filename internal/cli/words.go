@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"os"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,9 +38,28 @@ func reword(s string) string {
 	return s
 }
 
+// rewordOnDemand rewords a command and all below it once somebody reads it: its
+// help, its usage, or descriptions in a completion. Going through a thousand
+// texts takes milliseconds, which no other command has to wait for.
+func rewordOnDemand(root *cobra.Command) {
+	reworded := sync.OnceFunc(func() { rewordCommands(root) })
+	help, usage := root.HelpFunc(), root.UsageFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		reworded()
+		help(c, args)
+	})
+	root.SetUsageFunc(func(c *cobra.Command) error {
+		reworded()
+		return usage(c)
+	})
+	if slices.Contains(os.Args, cobra.ShellCompRequestCmd) {
+		reworded()
+	}
+}
+
 // rewordCommands goes through the help of a command and all below it.
 func rewordCommands(c *cobra.Command) {
-	c.Short, c.Long, c.Example = reword(c.Short), reword(c.Long), reword(c.Example)
+	c.Use, c.Short, c.Long, c.Example = reword(c.Use), reword(c.Short), reword(c.Long), reword(c.Example)
 	if aliases, ok := c.Annotations["aliases"]; ok {
 		c.Annotations["aliases"] = reword(aliases)
 	}
