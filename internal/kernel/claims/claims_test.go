@@ -102,7 +102,12 @@ func TestRealServersAreKeptOut(t *testing.T) {
 		}
 		dir := t.TempDir()
 		conf := filepath.Join(dir, "nginx.conf")
-		text := fmt.Sprintf("daemon off; pid %s/pid; error_log stderr; events {} http { access_log off; server { listen 8080; } }", dir)
+		// As root of a user namespace nginx has no other user to become, and no /var/lib/nginx.
+		text := fmt.Sprintf("user root root; daemon off; pid %s/pid; error_log stderr; events {} http { access_log off; server { listen 8080; }", dir)
+		for _, temp := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+			text += fmt.Sprintf(" %s_temp_path %s/%s;", temp, dir, temp)
+		}
+		text += " }"
 		if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

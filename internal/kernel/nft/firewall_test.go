@@ -308,7 +308,9 @@ func TestWatch(t *testing.T) {
 	}
 	cmd := exec.Command("nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(script.String())
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := cmd.CombinedOutput(); strings.Contains(string(out), "Message too long") {
+		t.Skip("root of a user namespace alone can't send a flood: nft's socket buffer is limited")
+	} else if err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
 	if !signalled(time.Second) {
