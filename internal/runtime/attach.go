@@ -81,7 +81,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, s model.Streams, ready 
 // that of a client that did not bring the stdin stays, and its output is dropped.
 func leave(conn *net.UnixConn, out *backlog, output <-chan error, rec *record, closeStdin bool) {
 	out.drop()
-	if !rec.OpenStdin || !rec.StdinOnce || closeStdin {
+	if !rec.OpenStdin || rec.keepsStdin() || closeStdin {
 		_ = conn.Close()
 		return
 	}

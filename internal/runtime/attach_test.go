@@ -85,6 +85,24 @@ func TestStdinStaysOpen(t *testing.T) {
 	h.wait(id)
 }
 
+// A terminal stays open for the next client, whatever the first one did.
+func TestTerminalOutlivesItsClient(t *testing.T) {
+	h := newHost(t)
+	id := h.start(h.sh("read a; echo got $a; read b; echo got $b", interactive, tty))
+	for _, word := range []string{"one", "two"} {
+		var out output
+		ctx, leave := context.WithCancel(h.ctx)
+		left := make(chan error, 1)
+		go func() {
+			left <- h.r.Attach(ctx, id, model.Streams{Stdin: strings.NewReader(word + "\n"), Stdout: &out}, nil)
+		}()
+		h.eventually(word, func() bool { return strings.Contains(out.String(), "got "+word) })
+		leave()
+		<-left
+	}
+	h.wait(id)
+}
+
 // A client without stdin must not end the stdin of the one that has it.
 func TestOtherClientKeepsStdin(t *testing.T) {
 	h := newHost(t)

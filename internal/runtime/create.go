@@ -38,6 +38,7 @@ func (r *Runtime) Create(ctx context.Context, spec engine.RunSpec) (int, error) 
 	if err := r.clear(ctx, id); err != nil {
 		return 0, err
 	}
+	defer r.joins.begin()()
 	rec, err := r.create(ctx, spec)
 	if err == nil {
 		err = ctx.Err()
@@ -183,7 +184,7 @@ func (r *Runtime) conmonArgs(rec *record) []string {
 	}
 	if rec.OpenStdin {
 		args = append(args, "-i")
-		if !rec.StdinOnce {
+		if rec.keepsStdin() {
 			args = append(args, "--leave-stdin-open")
 		}
 	}

@@ -99,6 +99,9 @@ func (r *Runtime) live(id string) (*record, error) {
 	return rec, err
 }
 
+// keepsStdin tells whether the process's stdin outlives the client that brings it.
+func (rec *record) keepsStdin() bool { return !rec.StdinOnce || rec.Tty }
+
 // alive tells whether the record's process exists.
 func (rec *record) alive() bool { return sameProcess(rec.Pid, rec.StartTicks) }
 

@@ -31,6 +31,7 @@ type Runtime struct {
 	runc, conmon    program
 	parent          string
 	cgroups         *hierarchy
+	joins           *quickJoins
 	log             *slog.Logger
 
 	seccomp  seccompCache
@@ -74,6 +75,7 @@ func New(o Options) (*Runtime, error) {
 	if r.cgroups, err = findCgroups("/proc/self/mountinfo"); err != nil {
 		return nil, err
 	}
+	r.joins = &quickJoins{cgroups: r.cgroups}
 	for _, dir := range []string{r.bundles(), r.stateDir(), r.execDir(), r.exitDir(), r.logRoot()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("runtime directory: %w", err)
