@@ -227,5 +227,5 @@ func cleanup(ctx context.Context, c *config, log *slog.Logger) error {
 	for name := range seen.Bridges {
 		err = errors.Join(err, links.DeleteBridge(ctx, name))
 	}
-	return errors.Join(err, firewall.Cleanup(ctx), links.Close())
+	return errors.Join(err, firewall.Cleanup(ctx), links.Close(), runtime.RemoveParent(""))
 }

@@ -19,6 +19,9 @@ import (
 	"github.com/jackstay/jackstay/internal/errs"
 )
 
+// defaultParent is the cgroup containers' are in unless Options say otherwise.
+const defaultParent = "/jackstay"
+
 // hierarchy is how cgroups are mounted here. The cgroupfs driver is used on v1
 // and v2 alike, under systemd too: systemd leaves alone what is outside its
 // slices, and making a scope over D-Bus would cost each start milliseconds.
@@ -174,6 +177,25 @@ func killCgroups(cgroups map[string]string) error {
 		}
 		time.Sleep(wait)
 	}
+}
+
+// RemoveParent removes the cgroup every container's was in, where nothing is in
+// it any more: the last trace of a runtime on a host. Empty means /jackstay.
+func RemoveParent(parent string) error {
+	if parent == "" {
+		parent = defaultParent
+	}
+	h, err := findCgroups("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for _, dir := range h.find(parent) {
+		err := unix.Rmdir(dir)
+		if err != nil && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove cgroup: %w", &fs.PathError{Op: "rmdir", Path: dir, Err: err})
+		}
+	}
+	return nil
 }
 
 // removeCgroups removes the directories, with what the container made below.

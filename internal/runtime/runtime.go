@@ -60,7 +60,7 @@ func New(o Options) (*Runtime, error) {
 		execs: map[string]*execSession{}, rotors: map[string]func(){},
 	}
 	if r.parent == "" {
-		r.parent = "/jackstay"
+		r.parent = defaultParent
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
