@@ -91,22 +91,26 @@ func (q *query) fit(reply []byte, tcp bool) []byte {
 type upstream struct {
 	addr netip.AddrPort
 
-	mu    sync.Mutex
-	down  time.Time
-	socks []*sock
-	next  int
+	mu       sync.Mutex
+	answered time.Time // last
+	down     time.Time
+	socks    []*sock
+	next     int
 }
 
 // ask sends the question and gives the answer, over TCP when the client came
-// so or when the datagram was truncated.
+// so or when the datagram was truncated. One name without an answer says
+// nothing about the server while it answers others: else a container that asks
+// for a name whose own servers are slow would send everybody elsewhere.
 func (u *upstream) ask(ctx context.Context, q *query, tcp bool) ([]byte, error) {
+	asked := time.Now()
 	reply, err := u.exchange(ctx, q, tcp)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case err == nil:
-		u.down = time.Time{}
-	case ctx.Err() == nil:
+		u.answered, u.down = time.Now(), time.Time{}
+	case ctx.Err() == nil && u.answered.Before(asked):
 		u.down = time.Now()
 	}
 	return reply, err

@@ -49,6 +49,9 @@ func startUpstream(t testing.TB, zone string) *upstreamServer {
 		if opt := m.IsEdns0(); opt != nil {
 			u.lastSize.Store(int64(opt.UDPSize()))
 		}
+		if strings.EqualFold(m.Question[0].Name, "silent.test.") && zone == "a" {
+			return
+		}
 		_ = w.WriteMsg(u.reply(zone, w, m))
 	})
 	for _, srv := range []*dns.Server{{PacketConn: pc, Handler: handle}, {Listener: ln, Handler: handle}} {
@@ -201,6 +204,27 @@ func TestFailover(t *testing.T) {
 	if took := time.Since(start); r.Rcode != dns.RcodeServerFailure || took > 4900*time.Millisecond {
 		t.Errorf("none answers: %v after %v", r, took)
 	}
+}
+
+// A name server that answers other questions is not down because it has no
+// answer to one: nobody is sent elsewhere for it.
+func TestOneSilentNameIsNoFailover(t *testing.T) {
+	a, b := startUpstream(t, "a"), startUpstream(t, "b")
+	s := newServer(t, zones(a.addr, b.addr))
+	addr := serve(t, s, "c1")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if r := ask(t, "udp", addr, question("silent.test.", dns.TypeTXT)); records(r) != `"b"` {
+			t.Errorf("silent name: %v", r)
+		}
+	})
+	for range 12 { // beyond tryTime
+		if r := ask(t, "udp", addr, question("example.com.", dns.TypeTXT)); records(r) != `"a"` {
+			t.Errorf("sent elsewhere: %v", r)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	wg.Wait()
 }
 
 // The host's resolvers change: the next question goes to the new ones.
