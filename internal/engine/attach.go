@@ -69,7 +69,9 @@ func (e *Engine) AttachContainer(ctx context.Context, ref string, s model.Stream
 	if !c.Config.OpenStdin {
 		s.Stdin = nil
 	}
-	s.CloseStdin = c.Config.StdinOnce
+	// A terminal outlives who sits at it. The docker command reads the detach keys
+	// itself and hangs up, which looks like the end of its input.
+	s.CloseStdin = c.Config.StdinOnce && !c.Config.Tty
 	var p *pendingAttach
 	if o.Stream && !c.State.Running() {
 		if p = e.waitForStart(c.ID); p != nil {
