@@ -4,6 +4,8 @@
 //	probe serve NAME PROTO:PORT...   answers "NAME PEER\n" over tcp and udp, until ended
 //	probe get PROTO:HOST:PORT [WAIT] prints the answer; 1 when none comes within WAIT, 2s unless said otherwise
 //	probe bind PROTO:PORT[-PORT]     prints the ports another program holds; 1 if there are any
+//	probe source PORT                sends to whoever connects, 10 MB/s, until ended
+//	probe drain HOST:PORT            reads until ended; then how much, and the longest gap
 package main
 
 import (
@@ -22,7 +24,7 @@ import (
 const patience = 2 * time.Second
 
 func main() {
-	err := fmt.Errorf("usage: probe serve NAME PROTO:PORT... | probe get PROTO:HOST:PORT [WAIT] | probe bind PROTO:PORT[-PORT]")
+	err := fmt.Errorf("usage: probe serve NAME PROTO:PORT... | probe get PROTO:HOST:PORT [WAIT] | probe bind PROTO:PORT[-PORT] | probe source PORT | probe drain HOST:PORT")
 	switch {
 	case len(os.Args) >= 4 && os.Args[1] == "serve":
 		err = serve(os.Args[2], os.Args[3:])
@@ -33,6 +35,10 @@ func main() {
 		if wait, err = time.ParseDuration(os.Args[3]); err == nil {
 			err = get(os.Args[2], wait)
 		}
+	case len(os.Args) == 3 && os.Args[1] == "source":
+		err = source(os.Args[2])
+	case len(os.Args) == 3 && os.Args[1] == "drain":
+		err = drain(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "bind":
 		err = bind(os.Args[2])
 	}

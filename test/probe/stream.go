@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// source sends to everybody who connects, 10 MB/s or less, until ended.
+func source(port string) error {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	block := make([]byte, 100<<10)
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+				if _, err := c.Write(block); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// drain reads until ended, and says how much and how long the longest wait for
+// the next byte was.
+func drain(addr string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	c, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-ctx.Done()
+		_ = c.SetReadDeadline(time.Now())
+	}()
+	buf := make([]byte, 256<<10)
+	total, longest, last := 0, time.Duration(0), time.Now()
+	for {
+		n, err := c.Read(buf)
+		now := time.Now()
+		total, longest, last = total+n, max(longest, now.Sub(last)), now
+		if ctx.Err() != nil {
+			break
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%d MB, longest gap %v\n", total>>20, longest.Round(time.Millisecond))
+	return nil
+}
