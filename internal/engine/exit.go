@@ -62,9 +62,7 @@ func (e *Engine) ended(ctx context.Context, l *live, c *model.Container, x Exit)
 	if x.OOMKilled {
 		e.containerEvent(c, "oom")
 	}
-	if !restart && !l.isRestarting() {
-		e.announceLeft(c)
-	}
+	e.announceLeft(c) // through a restart too: the start says connect again
 	e.execs.drop(c.ID)
 	// Those who wait hear of it now; what follows frees what nobody sees.
 	e.waiters.ended(c.ID, model.WaitResult{ExitCode: x.ExitCode})

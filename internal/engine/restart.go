@@ -78,7 +78,6 @@ func (e *Engine) cancelRestart(ctx context.Context, l *live, c *model.Container)
 	if err := e.images.Unmount(ctx, c.ID); err != nil {
 		e.log.Error("the files of a stopped container can't be unmounted", "container", c.ID, "error", err)
 	}
-	e.announceLeft(c)
 	e.waiters.ended(c.ID, waitResult(c))
 	return nil
 }
