@@ -20,6 +20,7 @@ const module = "github.com/jackstay/jackstay/"
 // may import no more of ours than its row allows.
 var reasons = map[string]string{
 	"internal/errs":      "everybody speaks of errors, so errors know nobody",
+	"internal/keyed":     "a mutex knows nothing of what it guards",
 	"internal/model":     "values everybody shares carry no behaviour along: what they import, everybody imports",
 	"internal/desired":   "the wanted state says what, not why: kernel and resolver must not learn of containers' records",
 	"internal/store":     "it keeps choices whatever they are for: a store that knew the engine or the plan would decide",
@@ -39,7 +40,7 @@ var reasons = map[string]string{
 
 // pure are the packages that import nothing but the standard library and ours.
 var pure = []string{
-	"internal/errs", "internal/model", "internal/desired", "internal/alloc", "internal/links", "internal/netplan", "internal/version",
+	"internal/errs", "internal/keyed", "internal/model", "internal/desired", "internal/alloc", "internal/links", "internal/netplan", "internal/version",
 }
 
 // TestImports checks every import of ours against the table in

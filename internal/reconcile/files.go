@@ -31,7 +31,7 @@ func (r *Reconciler) applyFiles() {
 	}
 	r.mu.Unlock()
 	for _, id := range todo {
-		unlock := r.locks.lock(id)
+		unlock := r.locks.Lock(id)
 		err := r.writeFiles(r.taken.Files[id])
 		unlock()
 		r.mu.Lock()

@@ -21,7 +21,7 @@ func (r *Reconciler) Prepare(ctx context.Context, containerID string) (string, e
 	case s.Sandboxes[containerID] != nil:
 		return r.prepareSandbox(ctx, containerID)
 	case s.Files[containerID] != nil:
-		unlock := r.locks.lock(containerID)
+		unlock := r.locks.Lock(containerID)
 		defer unlock()
 		return "", r.writeFiles(r.newestFiles(containerID))
 	}
@@ -44,7 +44,7 @@ func (r *Reconciler) planWith(id string) *desired.State {
 }
 
 func (r *Reconciler) prepareSandbox(ctx context.Context, id string) (string, error) {
-	unlock := r.locks.lock(id)
+	unlock := r.locks.Lock(id)
 	defer unlock()
 	path, err := r.o.Links.EnsureNamespace(ctx, id)
 	if err != nil {

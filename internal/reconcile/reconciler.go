@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/keyed"
 )
 
 // Options are what a Reconciler works with. The durations have working
@@ -58,7 +59,7 @@ type Options struct {
 // Reconciler is the owner of the host's network.
 type Reconciler struct {
 	o     Options
-	locks keyedLocks    // by container: its namespace and files
+	locks keyed.Mutexes // by container: its namespace and files
 	hot   chan struct{} // slots for jobs
 	wake  chan struct{} // there may be something to do
 	done  chan struct{} // Run has returned

@@ -237,7 +237,7 @@ func (r *Reconciler) make(ctx context.Context, j job) (repaired bool, err error)
 
 // prepare makes namespace and files.
 func (r *Reconciler) prepare(ctx context.Context, j job, intact bool) error {
-	unlock := r.locks.lock(j.rec.id)
+	unlock := r.locks.Lock(j.rec.id)
 	defer unlock()
 	if !intact {
 		if _, err := r.o.Links.EnsureNamespace(ctx, j.rec.id); err != nil {
@@ -326,7 +326,7 @@ func (r *Reconciler) remove(ctx context.Context, j job) error {
 		r.setServed(j.rec, netip.AddrPort{})
 	}
 	err := r.dropHosts(ctx, j)
-	unlock := r.locks.lock(j.rec.id)
+	unlock := r.locks.Lock(j.rec.id)
 	defer unlock()
 	if r.wanted(j.rec.id) {
 		return err

@@ -1,9 +1,6 @@
 package reconcile
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // trial is the last attempt at something: how it failed and when it is tried
 // again. The zero value is no failure.
@@ -37,39 +34,4 @@ func (t *trial) verdict(rev uint64) (err error, hurry bool) {
 	}
 	t.at = time.Time{}
 	return nil, true
-}
-
-// keyedLocks are mutexes by name that exist while somebody has or wants them.
-type keyedLocks struct {
-	mu sync.Mutex
-	m  map[string]*keyedLock
-}
-
-type keyedLock struct {
-	sync.Mutex
-	users int
-}
-
-// lock locks the name and gives its unlock.
-func (k *keyedLocks) lock(name string) (unlock func()) {
-	k.mu.Lock()
-	if k.m == nil {
-		k.m = map[string]*keyedLock{}
-	}
-	l := k.m[name]
-	if l == nil {
-		l = &keyedLock{}
-		k.m[name] = l
-	}
-	l.users++
-	k.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(k.m, name)
-		}
-	}
 }

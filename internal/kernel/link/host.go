@@ -13,12 +13,12 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/jackstay/jackstay/internal/kernel/netns"
+	"github.com/jackstay/jackstay/internal/keyed"
 )
 
 // Alias begins the alias of every link of ours; the full ID of its network
@@ -34,9 +34,7 @@ type Host struct {
 	dir   *netns.Dir
 	known *ledger
 
-	// locks holds a *sync.Mutex per object, so that one object is changed by one
-	// caller at a time.
-	locks sync.Map
+	locks keyed.Mutexes // by object: it is changed by one caller at a time
 }
 
 // New opens the host whose network namespace the caller is in; runDir/netns
@@ -71,14 +69,8 @@ func (h *Host) Close() error {
 	return h.dir.Close()
 }
 
-// lock takes an object's lock and returns what releases it. Locks are a few
-// words each and live as long as the host.
-func (h *Host) lock(kind, name string) func() {
-	m, _ := h.locks.LoadOrStore(kind+"/"+name, new(sync.Mutex))
-	mu := m.(*sync.Mutex)
-	mu.Lock()
-	return mu.Unlock
-}
+// lock takes an object's lock and returns what releases it.
+func (h *Host) lock(kind, name string) func() { return h.locks.Lock(kind + "/" + name) }
 
 // EnsureNamespace makes the container's network namespace with lo up, if it is
 // not there, and gives its path.
@@ -96,11 +88,7 @@ func (h *Host) EnsureNamespace(ctx context.Context, container string) (string, e
 func (h *Host) DeleteNamespace(_ context.Context, container string) error {
 	defer h.lock("sandbox", container)()
 	h.known.forgetOf(container)
-	if err := h.dir.Delete(container); err != nil {
-		return err
-	}
-	h.locks.Delete("sandbox/" + container)
-	return nil
+	return h.dir.Delete(container)
 }
 
 // find looks a link up by name; nil, nil when there is none.
