@@ -102,7 +102,7 @@ func (v *visit) ensureRoutes(s *desired.Sandbox) error {
 	var have []netlink.Route
 	if v.found || len(s.Interfaces) == 0 {
 		var err error
-		if have, err = listRoutes(v.in); err != nil {
+		if have, err = listRoutes(v.in, s.Routes); err != nil {
 			return err
 		}
 	}
@@ -150,10 +150,19 @@ func (v *visit) addRoute(r desired.Route, index int) error {
 	return nil
 }
 
-// listRoutes gives the main table.
-func listRoutes(h *netlink.Handle) ([]netlink.Route, error) {
+// listRoutes gives the routes of the main table that are of ours or in the
+// place of a wanted one. A container may have made a million others.
+func listRoutes(h *netlink.Handle, want []desired.Route) ([]netlink.Route, error) {
 	var list []netlink.Route
-	err := retry(func() (err error) { list, err = h.RouteList(nil, netlink.FAMILY_ALL); return })
+	err := retry(func() error {
+		list = nil
+		return h.RouteListFilteredIter(netlink.FAMILY_ALL, &netlink.Route{}, 0, func(k netlink.Route) bool {
+			if k.Protocol == routeProtocol || slices.ContainsFunc(want, func(r desired.Route) bool { return sameDst(&k, r) }) {
+				list = append(list, k)
+			}
+			return true
+		})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}

@@ -134,7 +134,7 @@ func (v *visit) intact(want *desired.Sandbox) (bool, error) {
 			return false, err
 		}
 	}
-	routes, err := listRoutes(v.in)
+	routes, err := listRoutes(v.in, want.Routes)
 	if err != nil {
 		return false, err
 	}
