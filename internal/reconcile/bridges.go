@@ -39,14 +39,14 @@ func (r *Reconciler) wantBridge(name string, want *desired.Bridge) {
 // right notes that a bridge is as wanted; sandboxes that waited for it are
 // tried at once.
 func (r *Reconciler) right(b *bridge) {
-	if b.trial.err != nil {
-		r.hurryOn(b.want.Name)
-	}
+	r.hurryOn(b.want.Name)
 	b.made, b.other, b.trial = b.want, false, trial{}
 }
 
 // applyBridges makes and corrects bridges. One that belonged to another
-// network is made anew, and what was on it comes back.
+// network is made anew, and what was on it comes back. One that the firewall
+// never kept apart from the others waits for it; what it guarded when it was
+// last known is repaired all the same.
 func (r *Reconciler) applyBridges(ctx context.Context) {
 	for _, name := range r.dueBridges() {
 		r.applyBridge(ctx, name)
@@ -59,12 +59,18 @@ func (r *Reconciler) dueBridges() []string {
 	now := time.Now()
 	var todo []string
 	for name, b := range r.bridges {
-		if b.want != nil && b.want != b.made && b.trial.due(now) {
+		if b.want != nil && b.want != b.made && b.trial.due(now) && r.guarded(name) {
 			todo = append(todo, name)
 		}
 	}
 	slices.Sort(todo)
 	return todo
+}
+
+// guarded tells whether the firewall, when last known, kept a bridge apart.
+func (r *Reconciler) guarded(bridge string) bool {
+	_, ok := r.fw.has.Bridges[bridge]
+	return ok
 }
 
 func (r *Reconciler) applyBridge(ctx context.Context, name string) {

@@ -49,6 +49,9 @@ func (r *Reconciler) applyFirewall(ctx context.Context) {
 		}
 		return
 	}
+	if r.fw.trial.err != nil {
+		r.poke() // bridges may have waited for it
+	}
 	r.fw = table{known: true, has: want, rev: of.Revision, of: of, gen: gen}
 	if loaded {
 		r.stats.loads++

@@ -1,8 +1,10 @@
 package reconcile_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackstay/jackstay/internal/kernel/fake"
 )
@@ -184,4 +186,31 @@ func TestReboot(t *testing.T) {
 	g.stop()
 	host.Reboot()
 	start(t, host, src).becomes(before)
+}
+
+// A network that the firewall does not keep apart is not made: nothing comes up
+// unguarded, and everything does once the firewall takes its elements.
+func TestNothingComesUpUnguarded(t *testing.T) {
+	host, src := fake.New(), newSource()
+	refused := errors.New("netlink: no")
+	host.Hook(func(op string) error {
+		if strings.HasPrefix(op, "firewall") {
+			return refused
+		}
+		return nil
+	})
+	g := start(t, host, src)
+	boxes := []box{{"c1", "a", []uint16{80}}, {"c2", "ab", nil}}
+	rev := g.put(boxes...)
+	for _, b := range boxes {
+		if err := g.waitErr(b.id, rev); !errors.Is(err, refused) {
+			t.Errorf("%s: %v, want what the firewall says", b.id, err)
+		}
+	}
+	time.Sleep(50 * time.Millisecond) // some attempts more
+	if dump := host.Dump(); strings.Contains(dump, "link ") {
+		t.Errorf("unguarded:\n%s", dump)
+	}
+	host.Hook(nil)
+	g.becomes(fresh(t, boxes...))
 }

@@ -108,14 +108,19 @@ func (j *job) waitGate(ctx context.Context) {
 	}
 }
 
-// bridgeTrouble is what is wrong with a bridge the sandbox needs.
+// bridgeTrouble is what is wrong with a bridge the sandbox needs, or with the
+// firewall without which it is not made.
 func (r *Reconciler) bridgeTrouble(rec *record) error {
 	if rec.want == nil {
 		return nil
 	}
 	for _, i := range rec.want.Interfaces {
-		if b := r.bridges[i.Bridge]; b != nil && b.trial.err != nil {
+		switch b := r.bridges[i.Bridge]; {
+		case b == nil:
+		case b.trial.err != nil:
 			return b.trial.err
+		case b.made == nil && r.fw.trial.err != nil && !r.guarded(i.Bridge):
+			return fmt.Errorf("firewall: %w", r.fw.trial.err)
 		}
 	}
 	return nil

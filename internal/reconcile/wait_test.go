@@ -169,10 +169,13 @@ func TestSlowSandboxes(t *testing.T) {
 	}
 }
 
-// A broken firewall doesn't keep names and links from being made.
+// A broken firewall doesn't keep names and links of a network from being made
+// that it guarded before.
 func TestBrokenFirewall(t *testing.T) {
 	host, src := fake.New(), newSource()
 	g := start(t, host, src)
+	g.wait("c1", g.put(box{"c1", "a", nil}))
+	boxes := []box{{"c1", "a", nil}, {"c2", "a", []uint16{80}}}
 	broken := errors.New("nft is broken")
 	host.Hook(func(op string) error {
 		if strings.HasPrefix(op, "firewall") {
@@ -180,18 +183,19 @@ func TestBrokenFirewall(t *testing.T) {
 		}
 		return nil
 	})
-	if err := g.waitErr("c1", g.put(box{"c1", "a", nil}, box{"c2", "a", nil})); !errors.Is(err, broken) {
+	if err := g.waitErr("c2", g.put(boxes...)); !errors.Is(err, broken) {
 		t.Errorf("wait: %v", err)
 	}
+	host.DeleteLink("jk-a")
 	eventually(t, func() bool { _, ok := host.Reaches("c1", addr("c2", 'a'), 80); return ok }, host.Dump)
-	if !strings.Contains(host.Dump(), "served=true") {
+	if strings.Count(host.Dump(), "served=true") != 2 {
 		t.Error("no names")
 	}
 	if !errors.Is(g.Status().Host, broken) {
 		t.Errorf("status: %v", g.Status().Host)
 	}
 	host.Hook(nil)
-	g.becomes(fresh(t, box{"c1", "a", nil}, box{"c2", "a", nil}))
+	g.becomes(fresh(t, boxes...))
 }
 
 // A host port is held as long as an element leads there: no other program gets
