@@ -272,10 +272,12 @@ func pick(a netip.Addr, v4, v6 string) string {
 	return v6
 }
 
+// checkIfname refuses what nft reads otherwise: an asterisk means every name
+// that starts so.
 func checkIfname(s string) error {
-	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\/*`, r) }
+	odd := func(r rune) bool { return r == ' ' || !strconv.IsPrint(r) || strings.ContainsRune(`"\/*`, r) }
 	if s == "" || len(s) >= ifnameSize || strings.ContainsFunc(s, odd) {
-		return errs.New(errs.Invalid, "%q can't be the name of a network interface: 1 to 15 characters of ASCII without blanks, quotes, slashes and asterisks", s)
+		return errs.New(errs.Invalid, "%q can't be the name of a network interface: 1 to 15 characters without blanks, quotes, slashes and asterisks", s)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func findNft(ctx context.Context, path string) (string, error) {
 	}
 	out, err := exec.CommandContext(ctx, abs, "--version").CombinedOutput()
 	if err != nil {
-		return "", errs.New(errs.Unavailable, "%s --version: %w: %s", abs, err, firstLine(string(out)))
+		return "", errs.New(errs.Unavailable, "%s --version: %w: %s; reinstall the package nftables", abs, err, firstLine(string(out)))
 	}
 	var major int
 	if _, err := fmt.Sscanf(string(out), "nftables v%d.", &major); err != nil || major < 1 {

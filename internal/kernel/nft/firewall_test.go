@@ -198,6 +198,7 @@ func mustLay(t *testing.T, fw desired.Firewall) layout {
 func TestRefusesImpossible(t *testing.T) {
 	for _, fw := range []desired.Firewall{
 		{Bridges: names("")}, {Bridges: names("sixteen-letters!")}, {Internal: names(`a"b`)},
+		{Bridges: names("e*")}, // would be every name that starts so, eth0 too
 		{Masquerade: map[netip.Prefix]struct{}{{}: {}}},
 		{Publish: map[desired.Claim]desired.Target{{IP: netip.IPv4Unspecified(), Proto: "tcp", Port: 1}: to("1.2.3.4:1")}},
 		{Publish: map[desired.Claim]desired.Target{{IP: netip.MustParseAddr("1.1.1.1"), Proto: "icmp"}: to("1.2.3.4:1")}},
