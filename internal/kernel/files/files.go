@@ -89,6 +89,7 @@ func rewrite(f *os.File, content string, mode os.FileMode) error {
 			return err
 		}
 	}
+	_ = unix.Fremovexattr(int(f.Fd()), mark) // what is half written is nobody's
 	if _, err := f.WriteAt([]byte(content), 0); err != nil {
 		return err
 	}

@@ -98,6 +98,18 @@ func TestAContainersOwnEditStays(t *testing.T) {
 	f.Content = "nameserver 127.0.0.11\nsearch example.com\n"
 	ensure()
 	is(f.Content)
+	// A write that fails half-way leaves no mark, so that going back is a write.
+	half, err := os.Open(f.Path) // can't be written
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer half.Close()
+	if err := rewrite(half, "something else", 0o644); err == nil {
+		t.Fatal("written")
+	}
+	if n, err := unix.Getxattr(f.Path, mark, nil); err == nil {
+		t.Errorf("a mark of %d bytes says that it is as wanted", n)
+	}
 	if err := os.Remove(f.Path); err != nil { // another file has no mark
 		t.Fatal(err)
 	}
