@@ -335,3 +335,29 @@ func TestHostPorts(t *testing.T) {
 	}
 	r.noLeaks(t)
 }
+
+// A start that fails because of one port keeps the others for the next.
+func TestRandomPortSurvivesAFailedStart(t *testing.T) {
+	w := newWorld(t)
+	r := w.engine()
+	id := r.runContainer(t, "web", "serve", publish("", 8080, 8080, 80), publish("", 0, 0, 90))
+	was := r.container(id).Ports
+	if err := r.StopContainer(t.Context(), id, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.foreign[8080] = true
+	w.mu.Unlock()
+	if err := r.StartContainer(t.Context(), id); !errs.Is(err, errs.Conflict) {
+		t.Fatalf("start beside another program: %v", err)
+	}
+	w.mu.Lock()
+	w.foreign[8080] = false
+	w.mu.Unlock()
+	if err := r.StartContainer(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if now := r.container(id).Ports; !slices.Equal(now, was) {
+		t.Errorf("ports %v, were %v", now, was)
+	}
+}

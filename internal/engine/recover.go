@@ -109,6 +109,7 @@ func (e *Engine) find(ctx context.Context, c *model.Container, inRuntime map[str
 	case c.State.Running():
 		rs.FinishedAt = e.clock.Now()
 		f.end(c, lostExitCode, rs)
+		f.clear = true // nobody knows it any more, which is not to say that it has ended
 	case c.Active && rs.Exited && !rs.FinishedAt.Before(c.State.FinishedAt) && !rs.StartedAt.IsZero():
 		f.end(c, rs.ExitCode, rs) // it ended before its start was noted
 	case c.State.Status == model.StatusRestarting:

@@ -55,8 +55,9 @@ type start struct {
 	e       *Engine
 	l       *live
 	id      string
-	c       *model.Container // as the claim stored it
-	rev     uint64           // the claim's revision
+	c       *model.Container    // as the claim stored it
+	rev     uint64              // the claim's revision
+	ports   []model.PortMapping // the host ports of before, to be tried again after a failure
 	mounted bool
 	created bool
 }
@@ -65,6 +66,9 @@ type start struct {
 // policies remember. What fails leaves nothing but its reason in the record.
 func (e *Engine) start(ctx context.Context, l *live, id string, user bool) error {
 	st := &start{e: e, l: l, id: id}
+	if c := e.store.Snapshot().Containers[id]; c != nil {
+		st.ports = c.Remembered
+	}
 	if err := st.claim(user, nil); err != nil {
 		if c := e.store.Snapshot().Containers[id]; c != nil && c.State.Status != model.StatusRemoving {
 			st.fail(ctx, err)
@@ -266,7 +270,7 @@ func (st *start) fail(ctx context.Context, cause error) {
 	}
 	var autoRemove bool
 	_, err := e.softChange(st.id, func(c *model.Container) error {
-		c.Active, c.Ports = false, nil
+		c.Active, c.Ports, c.Remembered = false, nil, st.ports
 		c.State.Pid, c.State.Error, c.State.ExitCode = 0, cause.Error(), exitCodeOf(cause)
 		if c.State.Status != model.StatusCreated {
 			c.State.Status = model.StatusExited
