@@ -32,14 +32,15 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 	return r.remove(ctx, id)
 }
 
-// absent tells whether nothing at all is left of a container.
+// absent tells whether nothing at all is left of a container. Its cgroup is
+// there when somebody emptied the run directory while it ran.
 func (r *Runtime) absent(id string) bool {
 	for _, name := range []string{r.bundle(id), filepath.Join(r.stateDir(), id), r.exitFile(id)} {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 			return false
 		}
 	}
-	return true
+	return mainCgroup(r.cgroups.find(r.bundleCgroup(id))) == ""
 }
 
 // remove does what `runc delete --force` does, without running it: kill, wait,

@@ -163,8 +163,9 @@ func (r *Runtime) exited(id string, found func(engine.Exit)) {
 }
 
 // guard waits for conmon's end. conmon writes the exit file before it ends; if
-// it was killed there is none and never will be, the process's output goes
-// nowhere, and so the process is killed and its end is written here.
+// it was killed, or the disk was full, there is none and never will be, the
+// process's output goes nowhere, and so the process is killed and its end is
+// written here.
 func (r *Runtime) guard(rec *record) {
 	pid := rec.Conmon
 	if pid == 0 || !isConmonOf(pid, rec.ID) {
@@ -228,7 +229,9 @@ func (r *Runtime) lost(rec *record) {
 	if err == nil {
 		err = os.Rename(temp, r.exitFile(rec.ID))
 	}
-	if err != nil {
+	if err != nil { // a full disk, which kept conmon from writing it too
+		_ = os.Remove(temp)
 		r.log.Error("write the exit of a container", "container", rec.ID, "error", err)
+		r.exits.push(engine.Exit{ID: rec.ID, ExitCode: lostExitCode, FinishedAt: time.Now()})
 	}
 }

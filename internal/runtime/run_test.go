@@ -277,6 +277,53 @@ func TestConmonKilled(t *testing.T) {
 	}
 }
 
+// The end is told even if the disk takes no exit file.
+func TestEndWithoutExitFile(t *testing.T) {
+	h := newHost(t)
+	id := h.start(h.sh("sleep 60"))
+	rec, err := h.r.load(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(h.r.exitFile(id)+".lost", 0o700); err != nil { // as a full disk would, it can't be written
+		t.Fatal(err)
+	}
+	if err := unix.Kill(rec.Conmon, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if exit := h.wait(id); exit.ExitCode != lostExitCode || exit.FinishedAt.IsZero() {
+		t.Errorf("exit: %+v", exit)
+	}
+	if s, err := h.r.State(h.ctx, id); err != nil || !s.Exited {
+		t.Errorf("state: %+v, %v", s, err)
+	}
+}
+
+// Somebody empties the run directory and the daemon is started anew: what runs
+// unknown to everybody can still be removed.
+func TestDeleteWithoutFiles(t *testing.T) {
+	h := newHost(t)
+	id := h.start(h.sh("sleep 60"))
+	rec, err := h.r.load(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.r.Close()
+	for _, dir := range []string{h.r.bundle(id), filepath.Join(h.r.stateDir(), id)} {
+		_ = unix.Unmount(filepath.Join(dir, "shm"), unix.MNT_DETACH)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.r = h.open()
+	if err := h.r.Delete(h.ctx, id); err != nil {
+		t.Error(err)
+	}
+	if rec.alive() || !h.r.absent(id) {
+		t.Error("it is still there")
+	}
+}
+
 func TestCancelledCreateLeavesNothing(t *testing.T) {
 	h := newHost(t)
 	ctx, cancel := context.WithCancel(h.ctx)
