@@ -116,6 +116,26 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
+// TestLoadWhatIsThere: an image that was imported here, whose layers have IDs of
+// their own, only gets its names again.
+func TestLoadWhatIsThere(t *testing.T) {
+	s := newStore(t)
+	id := importImage(t, s, "app:1")
+	archive := save(t, s, "app:1")
+	if err := s.Tag(ctx, "app:1", "app:2"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove(ctx, "app:1", false, false, func(string) (string, bool, bool) { return "", false, false }); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := s.Load(ctx, bytes.NewReader(archive))
+	equalList(t, "loaded", loaded, []string{"app:1"})
+	equal(t, "error", err, nil)
+	got, err := s.Lookup(ctx, "app:1")
+	equal(t, "error", err, nil)
+	equal(t, "the image", got.ID, id)
+}
+
 func TestLoadCompressed(t *testing.T) {
 	from := newStore(t)
 	importImage(t, from, "app:1")

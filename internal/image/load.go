@@ -238,8 +238,12 @@ func (s *Store) loadOne(ctx context.Context, p *packed) error {
 	if err := img.Close(); err != nil {
 		return err
 	}
-	_, err = s.store.Image(p.id)
-	p.had = err == nil
+	if _, err = s.store.Image(p.id); err == nil {
+		// The ID is the digest of all that is in it, down to the layers' content.
+		// They may have other IDs here, of an import, which can't be mixed.
+		p.had = true
+		return nil
+	}
 	to, err := storagetransport.Transport.NewStoreReference(s.store, nil, p.id)
 	if err != nil {
 		return err
