@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // engine is one container engine in its sandbox. Its commands are Docker's.
@@ -17,6 +19,7 @@ type engine struct {
 	version               string
 	box                   *sandbox
 	cli                   []string // the command and its global flags
+	atOnce                []string // flags of rm -f that spare the stop signal's ten seconds
 	daemon                []string // nil: no daemon
 	process               *exec.Cmd
 	network               string  // a user network, made at start
@@ -72,19 +75,19 @@ func podman(string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Podman asks for more open files than a host may allow; the others take
-	// the host's limit.
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+	// Podman asks for more files and processes than a host may allow; the
+	// others take the host's limits.
+	var files, processes unix.Rlimit
+	if err := errors.Join(unix.Getrlimit(unix.RLIMIT_NOFILE, &files), unix.Getrlimit(unix.RLIMIT_NPROC, &processes)); err != nil {
 		return nil, errors.Join(err, box.close())
 	}
-	conf := fmt.Sprintf("[containers]\ndefault_ulimits = [\"nofile=%d:%d\"]\n", limit.Max, limit.Max)
+	conf := fmt.Sprintf("[containers]\ndefault_ulimits = [\"nofile=%d:%d\", \"nproc=%d:%d\"]\n", files.Max, files.Max, processes.Max, processes.Max)
 	if err := os.WriteFile(box.dir+"/containers.conf", []byte(conf), 0o644); err != nil {
 		return nil, errors.Join(err, box.close())
 	}
 	box.env = []string{"CONTAINERS_CONF=" + box.dir + "/containers.conf"}
 	return &engine{
-		name: "podman", box: box,
+		name: "podman", box: box, atOnce: []string{"-t", "0"},
 		cli: []string{"podman", "--root", box.dir + "/root", "--runroot", box.dir + "/run",
 			"--tmpdir", box.dir + "/tmp", "--cgroup-manager", "cgroupfs", "--network-backend", "netavark",
 			"--network-config-dir", box.dir + "/net", "--events-backend", "none", "--runtime", "runc", "--storage-driver", "overlay"},
@@ -144,8 +147,12 @@ func (e *engine) timed(args ...string) (time.Duration, error) {
 
 // remove removes these containers at once.
 func (e *engine) remove(names ...string) {
-	if len(names) > 0 {
-		_, _ = e.run(append([]string{"rm", "-f"}, names...)...)
+	if len(names) == 0 {
+		return
+	}
+	args := append([]string{"rm", "-f"}, e.atOnce...)
+	if _, err := e.run(append(args, names...)...); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %s: %v\n", e.name, err)
 	}
 }
 
@@ -170,7 +177,7 @@ func (e *engine) close() {
 	if ids, err := e.run("ps", "-aq"); err == nil {
 		e.remove(strings.Fields(ids)...)
 	}
-	if e.process != nil && signal(e.process, syscall.SIGTERM) == nil {
+	if e.process != nil && kill(e.process, syscall.SIGTERM) == nil {
 		done := make(chan struct{})
 		go func() { _ = e.process.Wait(); close(done) }()
 		select {

@@ -10,13 +10,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -79,6 +82,8 @@ func bench() error {
 	if err := host.MakeBusyboxTar(imageTar, filepath.Join(bin, "probe")); err != nil {
 		return err
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	var results []result
 	var names []string
 	for _, make := range available() {
@@ -88,7 +93,7 @@ func bench() error {
 		}
 		if only := os.Getenv("BENCH_ENGINE"); only == "" || strings.Contains(only, e.name) {
 			names = append(names, e.name)
-			err = measureAll(e, s, &results)
+			err = measureAll(ctx, e, s, &results)
 		}
 		e.close()
 		if err != nil {
@@ -101,7 +106,7 @@ func bench() error {
 
 // measureAll brings an engine up and takes every measure of it; one that fails
 // is a result too.
-func measureAll(e *engine, s scale, results *[]result) error {
+func measureAll(ctx context.Context, e *engine, s scale, results *[]result) error {
 	if err := e.up(); err != nil {
 		return err
 	}
@@ -109,6 +114,9 @@ func measureAll(e *engine, s scale, results *[]result) error {
 	for _, m := range measures() {
 		if !strings.Contains(m.name, os.Getenv("BENCH_ONLY")) {
 			continue
+		}
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
 		}
 		start := time.Now()
 		value, err := m.take(e, s)

@@ -59,7 +59,7 @@ func restart(e *engine, s scale) (float64, error) {
 		return 0, err
 	}
 	time.Sleep(300 * time.Millisecond)
-	if err := signal(e.process, syscall.SIGKILL); err != nil {
+	if err := kill(e.process, syscall.SIGKILL); err != nil {
 		return 0, err
 	}
 	_ = e.process.Wait()

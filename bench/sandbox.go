@@ -81,6 +81,7 @@ func (s *sandbox) command(ctx context.Context, name string, args ...string) *exe
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=/proc/" + pid + "/ns/net", "--mount=/proc/" + pid + "/ns/mnt", "--pid=/proc/" + pid + "/ns/pid", "--", name}, args...)...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the bench, which cleans up
 	return cmd
 }
 
@@ -109,9 +110,9 @@ func (s *sandbox) start(logName, name string, args ...string) (*exec.Cmd, error)
 	return cmd, cmd.Start()
 }
 
-// signal sends a signal to a command left running. nsenter waits for it as its
+// kill sends a signal to a command left running. nsenter waits for it as its
 // parent: only a child of its own is in the process namespace.
-func signal(cmd *exec.Cmd, sig syscall.Signal) error {
+func kill(cmd *exec.Cmd, sig syscall.Signal) error {
 	pid := strconv.Itoa(cmd.Process.Pid)
 	children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
 	if err != nil {
