@@ -38,8 +38,10 @@ func (e *Engine) ConnectNetwork(ctx context.Context, ref, container string, r mo
 		if endpointOn(s, c.ID, n.ID) != nil {
 			return errs.New(errs.Forbidden, "endpoint with name %s already exists in network %s", c.Name, n.Name)
 		}
-		ep, err = putEndpoint(tx, c, r)
-		return err
+		if ep, err = putEndpoint(tx, c, r); err != nil {
+			return err
+		}
+		return putLinks(tx, c, r)
 	})
 	if err != nil {
 		return err

@@ -263,6 +263,11 @@ func (e *Engine) putCreated(cr *creation, made []*model.Volume) error {
 				return err
 			}
 		}
+		for _, r := range cr.asked { // a link looks at all of the container's networks
+			if err := putLinks(tx, c, r); err != nil {
+				return err
+			}
+		}
 		return checkJoinable(tx.Snapshot(), c)
 	})
 	var known *errs.Error

@@ -256,7 +256,7 @@ func checkEndpointOptions(n *model.Network, o map[string]string) error {
 	return nil
 }
 
-// putEndpoint makes the membership and its links within a transaction.
+// putEndpoint makes the membership within a transaction.
 func putEndpoint(tx *store.Tx, c *model.Container, r model.EndpointRequest) (*model.Endpoint, error) {
 	s := tx.Snapshot()
 	n := s.Networks[r.Network]
@@ -277,5 +277,5 @@ func putEndpoint(tx *store.Tx, c *model.Container, r model.EndpointRequest) (*mo
 	if err := tx.PutEndpoint(ep); err != nil {
 		return nil, err
 	}
-	return ep, putLinks(tx, c, n, r.Links)
+	return ep, nil
 }

@@ -50,10 +50,12 @@ func linkTarget(s *model.Snapshot, name string) (*model.Container, error) {
 	return nil, errs.New(errs.Invalid, "could not get container for %s: it joins its own network namespace", name)
 }
 
-// putLinks stores a container's links over a network.
-func putLinks(tx *store.Tx, c *model.Container, n *model.Network, raws []string) error {
+// putLinks stores a container's links over the network of r, once all its
+// endpoints are.
+func putLinks(tx *store.Tx, c *model.Container, r model.EndpointRequest) error {
 	s := tx.Snapshot()
-	for _, raw := range raws {
+	n := s.Networks[r.Network]
+	for _, raw := range r.Links {
 		name, alias, err := parseLink(raw)
 		if err != nil {
 			return err
@@ -74,7 +76,9 @@ func putLinks(tx *store.Tx, c *model.Container, n *model.Network, raws []string)
 	return nil
 }
 
-// checkLink refuses a link that can't be followed.
+// checkLink refuses a link that can't be followed. One to a container that is
+// not on the link's network, but on another of c's, waits until it comes: Compose
+// repeats a service's links on each of its networks.
 func checkLink(s *model.Snapshot, c, target *model.Container, n *model.Network, alias string) error {
 	if target.ID == c.ID {
 		return errs.New(errs.Invalid, "Cannot link to %s: a container can't link to itself", target.Name)
@@ -86,7 +90,7 @@ func checkLink(s *model.Snapshot, c, target *model.Container, n *model.Network, 
 		return errs.New(errs.Invalid, "Cannot link to /%s AS /%s/%s: the alias %s is already that of /%s",
 			target.Name, c.Name, alias, alias, nameOf(s, old.TargetID))
 	}
-	if endpointOn(s, target.ID, n.ID) == nil {
+	if endpointOn(s, target.ID, n.ID) == nil && !neighbours(s, c.ID, target.ID) {
 		where := "the network " + n.Name
 		if n.Default() {
 			where = "the default network"
@@ -94,6 +98,11 @@ func checkLink(s *model.Snapshot, c, target *model.Container, n *model.Network, 
 		return errs.New(errs.Invalid, "Cannot link to /%s, as it does not belong to %s", target.Name, where)
 	}
 	return nil
+}
+
+// neighbours tells whether two containers are on a common network.
+func neighbours(s *model.Snapshot, a, b string) bool {
+	return slices.ContainsFunc(s.ByContainer[a], func(ep *model.Endpoint) bool { return endpointOn(s, b, ep.NetworkID) != nil })
 }
 
 // endpointOn gives the container's endpoint on the network, or nil.
