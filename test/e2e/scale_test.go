@@ -36,6 +36,51 @@ func TestFiftyAtOnce(t *testing.T) {
 	}
 }
 
+// Fifty at once of which some can't: those are refused, and the others run as
+// if they were alone.
+func TestFiftyAtOnceAndSomeFail(t *testing.T) {
+	h := host.New(t)
+	h.J("run", "--rm", "busybox", "true")
+	clean := trace(h)
+	rs := together(50, func(i int) host.Result {
+		args := []string{"run", "-d", "--name", fmt.Sprint("c", i), "-p", fmt.Sprint(9000+i-i%10/9, ":8000"), "busybox"}
+		if i%10 == 5 {
+			return h.TryJ(append(args, "not-there")...)
+		}
+		return h.TryJ(append(args, "probe", "serve", fmt.Sprint("c", i), "tcp:8000")...)
+	})
+	running := map[string]int{}
+	for i, r := range rs {
+		switch i % 10 {
+		case 5:
+			if r.Code != 127 || !strings.Contains(r.Stderr, "not-there") {
+				t.Errorf("c%d: %+v, want 127", i, r)
+			}
+		case 8, 9: // both want the port: one has it
+			other := rs[i/10*10+17-i%10]
+			if (r.Code == 0) == (other.Code == 0) || r.Code != 0 && !strings.Contains(r.Stderr, "port is already allocated") {
+				t.Errorf("c%d: %+v, the other with its port: %+v", i, r, other)
+			}
+		default:
+			if r.Code != 0 {
+				t.Errorf("c%d: %+v", i, r)
+			}
+		}
+		if r.Code == 0 {
+			running[fmt.Sprint("c", i)] = 1
+			h.Eventually(5*time.Second, func() error {
+				if got := askHost(h, fmt.Sprint("127.0.0.1:", 9000+i-i%10/9)); !strings.HasPrefix(got, fmt.Sprint("c", i, " ")) {
+					return errorf("c%d answered %q", i, got)
+				}
+				return nil
+			})
+		}
+	}
+	checkHeld(h, running)
+	h.J(append([]string{"rm", "-f"}, strings.Fields(h.J("ps", "-aq"))...)...)
+	h.Eventually(5*time.Second, func() error { return sameTrace(clean, trace(h)) })
+}
+
 // Two hundred on one network resolve and reach each other.
 func TestTwoHundredOnOneNetwork(t *testing.T) {
 	h := host.New(t)

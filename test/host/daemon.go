@@ -147,6 +147,23 @@ func (h *Host) killLeft() {
 	}
 }
 
+// EndProcesses kills every process of the host and its containers, as a reboot
+// does, and waits until they are gone.
+func (h *Host) EndProcesses() {
+	h.T.Helper()
+	for range 100 {
+		pids := h.Processes()
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	h.T.Fatal("processes of the test host can't be killed")
+}
+
 // Processes lists the processes in the host's mount namespace and those of its
 // containers, its holder and its daemon left out.
 func (h *Host) Processes() []int {
