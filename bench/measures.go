@@ -133,7 +133,7 @@ func publish(e *engine, s scale, ports int) (float64, error) {
 }
 
 // growth starts many containers on one network, one port each, and compares
-// the last starts with the first. It leaves the memory per container behind.
+// the last start with the first. It leaves the memory per container behind.
 func growth(e *engine, s scale) (float64, error) {
 	before, beforeAll := e.box.memory(), usedMemory()
 	var names []string
@@ -151,13 +151,30 @@ func growth(e *engine, s scale) (float64, error) {
 	time.Sleep(2 * time.Second)
 	e.memoryPer = float64(e.box.memory()-before) / float64(s.many) / (1 << 20)
 	e.machinePer = float64(usedMemory()-beforeAll) / float64(s.many) / (1 << 20)
-	middle := func(part []time.Duration) float64 {
-		part = slices.Clone(part)
-		slices.Sort(part)
-		return float64(part[len(part)/2])
+	return trend(took), nil
+}
+
+// trend gives the last of a series relative to the first, on the line that
+// half of all pairs rise above and half stay below (Theil and Sen): a moment of
+// other load on the machine does not bend it.
+func trend(took []time.Duration) float64 {
+	var slopes, offsets []float64
+	for i := range took {
+		for j := range i {
+			slopes = append(slopes, float64(took[i]-took[j])/float64(i-j))
+		}
 	}
-	const window = 11
-	return middle(took[len(took)-window:]) / middle(took[:window]), nil
+	slope := middle(slopes)
+	for i, t := range took {
+		offsets = append(offsets, float64(t)-slope*float64(i))
+	}
+	first := middle(offsets)
+	return (first + slope*float64(len(took)-1)) / first
+}
+
+func middle(all []float64) float64 {
+	slices.Sort(all)
+	return all[len(all)/2]
 }
 
 // measured gives what growth left behind.
