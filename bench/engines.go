@@ -19,7 +19,7 @@ type engine struct {
 	version               string
 	box                   *sandbox
 	cli                   []string // the command and its global flags
-	atOnce                []string // flags of rm -f that spare the stop signal's ten seconds
+	atOnce                []string // flags that make rm -f the others': no ten seconds for the stop signal, no failure where one is gone
 	daemon                []string // nil: no daemon
 	process               *exec.Cmd
 	network               string  // a user network, made at start
@@ -87,7 +87,7 @@ func podman(string) (*engine, error) {
 	}
 	box.env = []string{"CONTAINERS_CONF=" + box.dir + "/containers.conf"}
 	return &engine{
-		name: "podman", box: box, atOnce: []string{"-t", "0"},
+		name: "podman", box: box, atOnce: []string{"-t", "0", "--ignore"},
 		cli: []string{"podman", "--root", box.dir + "/root", "--runroot", box.dir + "/run",
 			"--tmpdir", box.dir + "/tmp", "--cgroup-manager", "cgroupfs", "--network-backend", "netavark",
 			"--network-config-dir", box.dir + "/net", "--events-backend", "none", "--runtime", "runc", "--storage-driver", "overlay"},
