@@ -139,3 +139,30 @@ func TestWatch(t *testing.T) {
 		}
 	}
 }
+
+// A file mounted from elsewhere, as a container's /etc/resolv.conf is, is
+// written under another name: here a second link to it.
+func TestWatchAFileOfAnotherDirectory(t *testing.T) {
+	dir := t.TempDir()
+	etc := filepath.Join(dir, "etc")
+	if err := os.Mkdir(etc, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	source, path := filepath.Join(dir, "source"), filepath.Join(etc, "resolv.conf")
+	write(t, source, "nameserver 192.0.2.1\n")
+	if err := os.Link(source, path); err != nil {
+		t.Fatal(err)
+	}
+	c, err := WatchResolvers(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"nameserver 192.0.2.2\n", "nameserver 192.0.2.3\n"} {
+		write(t, source, text)
+		select {
+		case <-c:
+		case <-time.After(time.Second):
+			t.Errorf("%q was not noticed", text)
+		}
+	}
+}

@@ -23,7 +23,7 @@ const (
 	// mask is everything by which a file gets other content: written, created,
 	// linked or renamed into place, removed.
 	mask = unix.IN_CLOSE_WRITE | unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE |
-		unix.IN_MODIFY | unix.IN_ONLYDIR
+		unix.IN_MODIFY
 	maxLinks = 40 // as the kernel's ELOOP
 )
 
@@ -35,7 +35,8 @@ func WatchResolvers(ctx context.Context, path string) (<-chan struct{}, error) {
 }
 
 // watch looks at the directories of the files and of all links on the way, for
-// replacing a file is an event of its directory.
+// replacing a file is an event of its directory, and at the files themselves: one
+// that is mounted there, as in a container, is written in another directory.
 func watch(ctx context.Context, paths ...string) (<-chan struct{}, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -53,7 +54,7 @@ type watcher struct {
 	file  *os.File
 	fd    int
 	paths []string
-	dirs  map[string]int32 // watched directory to watch descriptor
+	dirs  map[string]int32 // watched directory or file to watch descriptor
 	seen  string
 }
 
@@ -105,7 +106,7 @@ func (w *watcher) read(events chan<- struct{}) {
 	}
 }
 
-// follow watches the directories that matter now, and no others.
+// follow watches the directories and files that matter now, and no others.
 func (w *watcher) follow() {
 	want := map[string]bool{}
 	for _, p := range w.paths {
@@ -127,7 +128,8 @@ func (w *watcher) follow() {
 	}
 }
 
-// trail is the directories of path and of every file its links lead over.
+// trail is the directories of path and of every file its links lead over, and
+// the file they lead to.
 func trail(path string) []string {
 	var dirs []string
 	for range maxLinks {
@@ -135,7 +137,7 @@ func trail(path string) []string {
 		dirs = append(dirs, dir)
 		target, err := os.Readlink(path)
 		if err != nil {
-			return dirs
+			return append(dirs, path)
 		}
 		if !filepath.IsAbs(target) {
 			target = filepath.Join(dir, target)
