@@ -54,7 +54,7 @@ func (e *Engine) collectOne(ctx context.Context, id, what string, remove func(co
 // collectVolume removes the directory of a volume whose making was cut off.
 // One without the mark and without a record is somebody's data: it stays.
 func (e *Engine) collectVolume(name string) {
-	defer e.volumeLocks.lock(name)()
+	defer e.volumeLocks.Lock(name)()
 	if _, err := os.Lstat(filepath.Join(e.volumeDir(name), newMark)); err != nil {
 		return
 	}

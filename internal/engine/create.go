@@ -203,7 +203,7 @@ func (e *Engine) storeCreated(ctx context.Context, cr *creation) error {
 			names = append(names, m.volume.Name)
 		}
 	}
-	defer e.volumeLocks.lock(names...)()
+	defer e.volumeLocks.LockAll(names...)()
 	made, err := e.makeVolumes(ctx, cr)
 	if err == nil {
 		err = e.putCreated(cr, made)

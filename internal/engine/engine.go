@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackstay/jackstay/internal/alloc"
+	"github.com/jackstay/jackstay/internal/keyed"
 	"github.com/jackstay/jackstay/internal/model"
 	"github.com/jackstay/jackstay/internal/store"
 )
@@ -86,8 +87,8 @@ type Engine struct {
 	mu    sync.Mutex
 	lives map[string]*live // by container ID
 
-	volumeLocks keyed // by name
-	making      idSet // containers whose record is still to come
+	volumeLocks keyed.Mutexes // by name
+	making      idSet         // containers whose record is still to come
 
 	toFinish *recovery     // what Recover leaves to Run
 	finished chan struct{} // closed when Run has done it

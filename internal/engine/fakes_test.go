@@ -246,6 +246,10 @@ func (h *fakeHost) Routes(context.Context) ([]netip.Prefix, error) {
 	return h.w.routes, h.hit("Host.Routes")
 }
 
+func (h *fakeHost) ForeignLink(_ context.Context, name string) (bool, error) {
+	return name == "eth0", h.hit("Host.ForeignLink")
+}
+
 // fakeNetwork settles everything at once, unless another program has a port.
 type fakeNetwork struct{ handle }
 

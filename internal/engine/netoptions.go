@@ -88,7 +88,7 @@ func setOption(n *model.Network, k, v string) error {
 	switch k {
 	case optBridgeName:
 		if !validLinkName(v) {
-			return errs.New(errs.Invalid, "invalid option %s=%q: a link name has at most 15 characters, without '/', ':' and space", k, v)
+			return errs.New(errs.Invalid, "invalid option %s=%q: a bridge's name has at most 15 characters of A-Z, a-z, 0-9, '_', '-' and '.', and is not all or default", k, v)
 		}
 		n.Bridge = v
 	case optMasquerade:
@@ -132,7 +132,11 @@ func parseBool(k, v string) (bool, error) {
 	return b, nil
 }
 
-// validLinkName follows the kernel's dev_valid_name (net/core/dev.c).
+// validLinkName is narrower than the kernel's dev_valid_name (net/core/dev.c):
+// the name also stands in firewall rules, where quotes and '*' have a meaning,
+// and below /proc/sys/net, where all and default are the kernel's own.
 func validLinkName(s string) bool {
-	return s != "" && len(s) <= 15 && s != "." && s != ".." && !strings.ContainsAny(s, "/: \t\n\v\f\r")
+	return linkName.MatchString(s) && s != "." && s != ".." && s != "all" && s != "default"
 }
+
+var linkName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)

@@ -55,10 +55,14 @@ func TestRefusedNetworks(t *testing.T) {
 		{sub("fd00::/64"), errs.NotImplemented, "IPv6 networks are not supported yet"},
 		{sub("10.9.0.0"), errs.Invalid, "invalid subnet 10.9.0.0: invalid CIDR block notation"},
 		{sub("10.9.0.128/25"), errs.Forbidden, "Pool overlaps with other one on this address space"},
-		{sub("10.50.3.0/24"), errs.Forbidden, "Pool overlaps with other one on this address space: the host has a route or an address for 10.50.0.0/16"},
+		{sub("10.48.0.0/14"), errs.Forbidden, "Pool overlaps with other one on this address space: the host has a route or an address for 10.50.0.0/16"},
 		{opts(optICC, "false"), errs.Invalid, "is not supported yet"},
 		{opts(optMTU, "many"), errs.Invalid, "must be a number"},
-		{opts(optBridgeName, "a/b"), errs.Invalid, "a link name has at most 15 characters"},
+		{opts(optBridgeName, "a/b"), errs.Invalid, "a bridge's name has at most 15 characters"},
+		{opts(optBridgeName, `a"b`), errs.Invalid, "a bridge's name has at most 15 characters"},
+		{opts(optBridgeName, "jk*"), errs.Invalid, "a bridge's name has at most 15 characters"},
+		{opts(optBridgeName, "all"), errs.Invalid, "is not all or default"},
+		{opts(optBridgeName, "eth0"), errs.Conflict, "the host has a link named eth0 which is not Jackstay's"},
 		{opts(optBridgeName, "jackstay0"), errs.Conflict, "bridge jackstay0 is already that of network bridge"},
 		{opts("com.docker.network.bridge.colour", "red"), errs.Invalid, "option com.docker.network.bridge.colour of network new is not supported"},
 		{opts("parent", "eth0"), errs.Invalid, "option parent of network new is not supported"},
@@ -70,6 +74,11 @@ func TestRefusedNetworks(t *testing.T) {
 	}
 	if got := len(r.Snapshot().Networks); got != 4 {
 		t.Errorf("%d networks", got)
+	}
+	// A part of a wider route may be wanted, and is said.
+	_, warning, err := r.CreateNetwork(t.Context(), sub("10.50.3.0/24"))
+	if err != nil || !strings.Contains(warning, "the host has a route for 10.50.0.0/16") {
+		t.Errorf("part of a wider route: warning %q, %v", warning, err)
 	}
 }
 

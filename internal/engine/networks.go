@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -33,15 +34,20 @@ func (e *Engine) CreateNetwork(ctx context.Context, req model.NetworkRequest) (i
 	if err != nil {
 		return "", "", fmt.Errorf("read the host's routes: %w", err)
 	}
-	if err := checkRoutes(n.Subnets, routes); err != nil {
+	if warning, err = checkRoutes(n.Subnets, routes); err != nil {
 		return "", "", err
+	}
+	if foreign, err := e.host.ForeignLink(ctx, n.Bridge); err != nil {
+		return "", "", fmt.Errorf("look for a link named %s: %w", n.Bridge, err)
+	} else if foreign {
+		return "", "", errs.New(errs.Conflict, "the host has a link named %s which is not Jackstay's: choose another %s", n.Bridge, optBridgeName)
 	}
 	_, err = e.store.Update(func(tx *store.Tx) error { return e.putNetwork(tx, n, routes) })
 	if err != nil {
 		return "", "", err
 	}
 	e.networkEvent(n, "create")
-	return n.ID, "", nil
+	return n.ID, warning, nil
 }
 
 // putNetwork writes a network whose name and link are free, with a subnet of
@@ -80,17 +86,23 @@ func subnetsOf(s *model.Snapshot) []netip.Prefix {
 	return out
 }
 
-// checkRoutes refuses subnets the host reaches elsewhere already.
-func checkRoutes(subnets []model.Subnet, routes []netip.Prefix) error {
+// checkRoutes refuses subnets that would take a network the host reaches
+// elsewhere away from it, and warns of those that take a part of a wider one,
+// such as a VPN's 10.0.0.0/8: who asks for that by name may want it.
+func checkRoutes(subnets []model.Subnet, routes []netip.Prefix) (warning string, err error) {
 	for _, sub := range subnets {
 		for _, r := range routes {
-			if r.Overlaps(sub.Prefix) {
-				return errs.New(errs.Forbidden, "invalid pool request: Pool overlaps with other one on this address space: "+
+			switch {
+			case !r.Overlaps(sub.Prefix):
+			case r.Bits() >= sub.Prefix.Bits():
+				return "", errs.New(errs.Forbidden, "invalid pool request: Pool overlaps with other one on this address space: "+
 					"the host has a route or an address for %s, which overlaps %s", r, sub.Prefix)
+			default:
+				warning = fmt.Sprintf("the host has a route for %s: of that, it no longer reaches %s", r, sub.Prefix)
 			}
 		}
 	}
-	return nil
+	return warning, nil
 }
 
 // RemoveNetwork deletes a network no active container is on. A stopped one
@@ -224,7 +236,10 @@ func (e *Engine) fillDefault(s *model.Snapshot, n *model.Network, routes []netip
 	bip := e.opt.BIP
 	if bip.IsValid() {
 		sub := model.Subnet{Prefix: bip.Masked(), Gateway: bip.Addr()}
-		err := checkRoutes([]model.Subnet{sub}, routes)
+		warning, err := checkRoutes([]model.Subnet{sub}, routes)
+		if err == nil && warning != "" {
+			err = errors.New(warning)
+		}
 		if err == nil {
 			err = alloc.CheckOverlap([]model.Subnet{sub}, s.Networks)
 		}

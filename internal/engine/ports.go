@@ -148,4 +148,6 @@ type Host interface {
 	// Routes gives every prefix the host has a route or an address for, except
 	// default routes and those through our own bridges.
 	Routes(ctx context.Context) ([]netip.Prefix, error)
+	// ForeignLink tells whether the host has a link of that name that isn't ours.
+	ForeignLink(ctx context.Context, name string) (bool, error)
 }

@@ -141,7 +141,7 @@ func (e *Engine) CreateVolume(ctx context.Context, req model.VolumeRequest) (*mo
 		return nil, err
 	}
 	v := e.newVolume(req.Name, req.Labels, req.Options)
-	defer e.volumeLocks.lock(v.Name)()
+	defer e.volumeLocks.Lock(v.Name)()
 	if old := e.store.Snapshot().Volumes[v.Name]; old != nil {
 		return old, nil
 	}
@@ -174,7 +174,7 @@ func volumeUsers(s *model.Snapshot, name string) []string {
 
 // RemoveVolume deletes a volume nobody uses; force takes an absent one as success.
 func (e *Engine) RemoveVolume(ctx context.Context, name string, force bool) error {
-	defer e.volumeLocks.lock(name)()
+	defer e.volumeLocks.Lock(name)()
 	_, err := e.removeVolume(name, force)
 	return err
 }
@@ -231,7 +231,7 @@ func (e *Engine) PruneVolumes(ctx context.Context, all bool, keep func(*model.Vo
 }
 
 func (e *Engine) pruneVolume(name string) (size int64, removed bool) {
-	defer e.volumeLocks.lock(name)()
+	defer e.volumeLocks.Lock(name)()
 	size, _ = diskUsage(e.volumeDir(name))
 	removed, err := e.removeVolume(name, true)
 	if err != nil && !errs.Is(err, errs.Conflict) {

@@ -1,7 +1,10 @@
 // Package keyed gives mutexes by name.
 package keyed
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Mutexes are mutexes by name, each of which exists only while somebody holds
 // or wants it. The zero value is ready.
@@ -22,6 +25,21 @@ func (k *Mutexes) Lock(name string) (unlock func()) {
 	return func() {
 		e.Unlock()
 		k.leave(name, e)
+	}
+}
+
+// LockAll locks all names, in their order so that two callers can't wait for
+// each other, and gives their unlock.
+func (k *Mutexes) LockAll(names ...string) (unlock func()) {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	unlocks := make([]func(), 0, len(names))
+	for _, name := range names {
+		unlocks = append(unlocks, k.Lock(name))
+	}
+	return func() {
+		for _, unlock := range unlocks {
+			unlock()
+		}
 	}
 }
 

@@ -34,6 +34,18 @@ func New() (*Host, error) {
 // Close lets go of the sockets.
 func (h *Host) Close() { h.nl.Close() }
 
+// ForeignLink tells whether the host has a link of that name that isn't ours.
+func (h *Host) ForeignLink(_ context.Context, name string) (bool, error) {
+	l, err := h.nl.LinkByName(name)
+	if absent := (netlink.LinkNotFoundError{}); errors.As(err, &absent) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return !strings.HasPrefix(l.Attrs().Alias, link.Alias), nil
+}
+
 // Routes gives every prefix the host has a route or an address for, sorted,
 // except what would forbid every subnet or is our own doing: default routes
 // (0.0.0.0/1 and 128.0.0.0/1, by which VPNs say default, too), loopback,
