@@ -94,7 +94,7 @@ func (e *Engine) CreateExec(ctx context.Context, ref string, req model.ExecReque
 		}
 	}
 	st := &execState{Exec: model.Exec{
-		ID: alloc.ID(), ContainerID: c.ID, Cmd: slices.Clone(req.Cmd), User: req.User, WorkingDir: req.WorkingDir,
+		ID: alloc.ID(), ContainerID: c.ID, Cmd: slices.Clone(req.Cmd), User: req.User, GroupAdd: c.Host.GroupAdd, WorkingDir: req.WorkingDir,
 		Tty: req.Tty, Privileged: req.Privileged, DetachKeys: req.DetachKeys,
 		AttachStdin: req.AttachStdin, AttachStdout: req.AttachStdout, AttachStderr: req.AttachStderr,
 	}, size: req.ConsoleSize}

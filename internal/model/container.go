@@ -203,6 +203,7 @@ type Exec struct {
 	Cmd          []string
 	Env          []string
 	User         string
+	GroupAdd     []string // the container's: they go with every user
 	WorkingDir   string
 	Tty          bool
 	Privileged   bool

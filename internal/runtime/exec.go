@@ -3,6 +3,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,10 @@ import (
 
 // termGrace is how long an exec has to end after SIGTERM when its context ends.
 const termGrace = 10 * time.Second
+
+// outputGrace is how long an exec's output is waited for after its end: what it
+// left in the background may hold it open for ever. Docker's too.
+const outputGrace = 2 * time.Second
 
 // execSession is a running exec.
 type execSession struct {
@@ -72,8 +77,16 @@ func (r *Runtime) Exec(ctx context.Context, e model.Exec, s model.Streams, start
 		started(pid)
 	}
 	streams := x.io.connect(s)
+	ended, stop := processEnd(pid)
+	defer stop()
+	var late <-chan time.Time
 	for {
 		select {
+		case <-ended:
+			ended, late = nil, time.After(outputGrace)
+		case <-late:
+			late = nil
+			x.cutOff(pid)
 		case err := <-streams.input:
 			if errors.Is(err, model.ErrDetached) {
 				go func() { <-x.done; x.io.abandon(); r.endExec(e.ID, x) }()
@@ -114,7 +127,7 @@ func (r *Runtime) startExec(rec *record, e model.Exec, s model.Streams) (*execSe
 		_ = os.RemoveAll(x.dir)
 		return nil, fmt.Errorf("exec %s: %w", e.ID, err)
 	}
-	x.cmd = exec.Command(r.runc.path, "--root="+r.stateDir(), "--log="+x.file("log"), "--log-format=json",
+	x.cmd = exec.Command(r.runc.path, "--debug", "--root="+r.stateDir(), "--log="+x.file("log"), "--log-format=json", // cutOff reads it
 		"exec", "--process", x.file("process.json"), "--pid-file", x.file("pid"), rec.ID)
 	x.io.give(x.cmd)
 	r.mu.Lock()
@@ -183,6 +196,59 @@ func (x *execSession) terminate(pid int) {
 	}
 }
 
+// processEnd gives a channel that is closed when the process has ended.
+func processEnd(pid int) (ended <-chan struct{}, stop func()) {
+	ticks, err := startTicks(pid)
+	if err == nil {
+		ended, stop, err = whenGone(pid, ticks)
+	}
+	switch {
+	case err == nil:
+		return ended, stop
+	case sameProcess(pid, ticks): // before Linux 5.10: its output is waited for
+		return nil, func() {}
+	}
+	gone := make(chan struct{})
+	close(gone)
+	return gone, func() {}
+}
+
+// cutOff ends the runtime after the process, whose exit code it knows but does
+// not give before all output is read: what the process left in the background
+// holds that open. The code is in the runtime's debug log.
+func (x *execSession) cutOff(pid int) {
+	select {
+	case <-x.done:
+	default:
+		code, known := loggedExit(x.file("log"), pid)
+		_ = x.cmd.Process.Kill()
+		<-x.done
+		if known {
+			x.code = code
+		}
+	}
+	x.io.abandon()
+}
+
+// loggedExit finds the line of runc's log that tells of a process's end
+// (signals.go: "process exited").
+func loggedExit(file string, pid int) (code int, ok bool) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, false
+	}
+	for line := range bytes.Lines(data) {
+		var entry struct {
+			Msg         string
+			Pid, Status int
+		}
+		if json.Unmarshal(line, &entry) == nil && entry.Msg == "process exited" && entry.Pid == pid {
+			return entry.Status, true
+		}
+	}
+	return 0, false
+}
+
 func (r *Runtime) endExec(id string, x *execSession) {
 	r.mu.Lock()
 	delete(r.execs, id)
@@ -231,7 +297,7 @@ func (r *Runtime) execProcess(rec *record, e model.Exec) (*specs.Process, error)
 		p.Cwd = path.Clean(e.WorkingDir)
 	}
 	if e.User != "" {
-		if p.User, err = resolveUser(spec.Root.Path, e.User, nil); err != nil {
+		if p.User, err = resolveUser(spec.Root.Path, e.User, e.GroupAdd); err != nil {
 			return nil, err
 		}
 	}

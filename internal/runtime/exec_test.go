@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,7 @@ func TestExec(t *testing.T) {
 		"working dir": {script: "pwd", stdout: "/tmp\n"},
 		"other dir":   {change: func(e *model.Exec) { e.WorkingDir = "/etc" }, script: "pwd", stdout: "/etc\n"},
 		"user":        {change: func(e *model.Exec) { e.User = "web" }, script: "id; echo $HOME", stdout: "uid=1000(web) gid=1001(web) groups=1001(web),2000(logs)\n/home/web\n"},
+		"group-add":   {change: func(e *model.Exec) { e.User, e.GroupAdd = "5", []string{"audio", "77"} }, script: "id -G", stdout: "0 29 77\n"},
 		"env":         {change: func(e *model.Exec) { e.Env = []string{"A=b c"} }, script: "echo $A $HOSTNAME ${TERM-none}", stdout: "b c box none\n"},
 		"caps":        {script: "grep CapEff /proc/self/status | cut -c8-", stdout: "\t00000000a80425fb\n"},
 		"privileged":  {change: func(e *model.Exec) { e.Privileged = true }, script: "test $(grep -c a80425fb /proc/self/status) = 0 && echo more", stdout: "more\n"},
@@ -149,6 +151,39 @@ func TestExecEndsWithContainer(t *testing.T) {
 	}
 	if c := <-code; c != 137 {
 		t.Errorf("code %d", c)
+	}
+}
+
+// What an exec leaves in the background does not keep its client waiting.
+func TestExecLeavesSomethingRunning(t *testing.T) {
+	h := newHost(t)
+	id := h.start(h.sh("sleep 60"))
+	var out output
+	began := time.Now()
+	code, err := h.r.Exec(h.ctx, execOf(id, "sh", "-c", "sleep 50 & echo begun; exit 3"), model.Streams{Stdout: &out}, nil)
+	if took := time.Since(began); took > outputGrace+5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if code != 3 || err != nil || out.String() != "begun\n" {
+		t.Errorf("code %d, output %q, %v", code, out.String(), err)
+	}
+	if s, _ := h.r.Stats(h.ctx, id); s.Pids != 2 {
+		t.Errorf("%d processes, want the one in the background to run on", s.Pids)
+	}
+}
+
+// The files of an exec, its environment among them, go with the next daemon
+// when theirs was killed.
+func TestExecFilesOfAKilledDaemon(t *testing.T) {
+	h := newHost(t)
+	dir := filepath.Join(h.r.execDir(), newID())
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.r.Close()
+	h.r = h.open()
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("still there: %v", err)
 	}
 }
 

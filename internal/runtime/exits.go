@@ -174,37 +174,26 @@ func (r *Runtime) guard(rec *record) {
 		}
 		return
 	}
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	ticks, err := startTicks(pid)
+	if err != nil || !isConmonOf(pid, rec.ID) {
+		go r.lost(rec) // gone this moment
+		return
+	}
+	gone, stop, err := whenGone(pid, ticks)
+	if errors.Is(err, unix.ESRCH) {
+		go r.lost(rec)
+		return
+	}
 	if err != nil {
 		r.log.Debug("no guard for conmon", "container", rec.ID, "error", err) // before Linux 5.10
 		return
 	}
-	if !isConmonOf(pid, rec.ID) {
-		unix.Close(fd)
-		return
-	}
 	go func() {
-		file := os.NewFile(uintptr(fd), "pidfd")
-		defer file.Close()
-		stop := make(chan struct{})
-		defer close(stop)
-		go func() { // a pidfd's wait ends with Close too
-			select {
-			case <-r.closed:
-				_ = file.Close()
-			case <-stop:
-			}
-		}()
-		conn, err := file.SyscallConn()
-		if err != nil {
-			return
-		}
-		err = conn.Read(func(fd uintptr) bool {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
-		})
-		if err == nil {
+		defer stop()
+		select {
+		case <-gone:
 			r.lost(rec)
+		case <-r.closed:
 		}
 	}()
 }

@@ -102,6 +102,37 @@ func waitGone(pid int, ticks uint64, limit time.Duration) bool {
 	}
 }
 
+// whenGone gives a channel that is closed when the process has ended, waiting
+// without a thread of its own. The caller calls stop in the end. Before Linux
+// 5.10 it is unix.EINVAL.
+func whenGone(pid int, ticks uint64) (gone <-chan struct{}, stop func(), err error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !sameProcess(pid, ticks) {
+		unix.Close(fd)
+		return nil, nil, unix.ESRCH
+	}
+	file := os.NewFile(uintptr(fd), "pidfd")
+	conn, err := file.SyscallConn()
+	if err != nil {
+		_ = file.Close()
+		return nil, nil, err
+	}
+	ended := make(chan struct{})
+	go func() {
+		err := conn.Read(func(fd uintptr) bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+		})
+		if err == nil { // otherwise it is closed
+			close(ended)
+		}
+	}()
+	return ended, func() { _ = file.Close() }, nil
+}
+
 // isConmonOf tells whether pid is the conmon of a container, by its arguments.
 func isConmonOf(pid int, id string) bool {
 	args, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
