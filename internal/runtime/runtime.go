@@ -32,6 +32,7 @@ type Runtime struct {
 	parent          string
 	cgroups         *hierarchy
 	joins           *quickJoins
+	masked          []string // paths in /proc and /sys no container sees, unless it says so
 	log             *slog.Logger
 
 	seccomp  seccompCache
@@ -76,6 +77,10 @@ func New(o Options) (*Runtime, error) {
 		return nil, err
 	}
 	r.joins = &quickJoins{cgroups: r.cgroups}
+	r.masked = defaultMaskedPaths("/sys")
+	if err := os.RemoveAll(r.execDir()); err != nil { // of a daemon that was killed
+		return nil, fmt.Errorf("runtime directory: %w", err)
+	}
 	for _, dir := range []string{r.bundles(), r.stateDir(), r.execDir(), r.exitDir(), r.logRoot()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("runtime directory: %w", err)

@@ -29,7 +29,7 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 // what the container asks for. An option that can't be met is an error.
 func (r *Runtime) ociSpec(in engine.RunSpec) ([]byte, error) {
 	c := in.Container
-	sec, err := parseSecurity(c)
+	sec, err := parseSecurity(c, r.masked)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package runtime
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,12 +40,20 @@ func defaultCaps() []string {
 }
 
 // defaultMaskedPaths and defaultReadonlyPaths are moby's, oci/defaults.go.
-func defaultMaskedPaths() []string {
-	return []string{
+// In sysfs, which is mounted at sysfs, how hot each CPU got is masked where the
+// machine tells it: it tells of other programs (GHSA-6fw5-f8r9-fgfm).
+func defaultMaskedPaths(sysfs string) []string {
+	paths := []string{
 		"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
 		"/sys/devices/virtual/powercap",
 	}
+	const throttle = "devices/system/cpu/cpu[0-9]*/thermal_throttle"
+	cpus, _ := filepath.Glob(filepath.Join(sysfs, throttle)) // its only error is of the pattern
+	for _, dir := range cpus {
+		paths = append(paths, "/sys"+strings.TrimPrefix(dir, sysfs))
+	}
+	return paths
 }
 
 func defaultReadonlyPaths() []string {
@@ -52,11 +61,12 @@ func defaultReadonlyPaths() []string {
 }
 
 // parseSecurity reads --security-opt, --cap-add, --cap-drop and --privileged.
-func parseSecurity(c *model.Container) (security, error) {
+// masked are the paths that are masked by default.
+func parseSecurity(c *model.Container, masked []string) (security, error) {
 	h := c.Host
 	s := security{privileged: h.Privileged, maskedPaths: h.MaskedPaths, readonlyPaths: h.ReadonlyPaths}
 	if s.maskedPaths == nil {
-		s.maskedPaths = defaultMaskedPaths()
+		s.maskedPaths = masked
 	}
 	if s.readonlyPaths == nil {
 		s.readonlyPaths = defaultReadonlyPaths()

@@ -3,12 +3,14 @@
 package runtime
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -247,6 +249,54 @@ func TestTop(t *testing.T) {
 	if _, _, err = h.r.Top(h.ctx, id, "-o user=PID"); !errs.Is(err, errs.Invalid) {
 		t.Errorf("renamed column: %v", err)
 	}
+}
+
+func TestThermalThrottleIsMasked(t *testing.T) {
+	sys := t.TempDir()
+	for _, dir := range []string{"cpu0/thermal_throttle", "cpu12/thermal_throttle", "cpu3/cache", "cpuidle"} {
+		if err := os.MkdirAll(filepath.Join(sys, "devices/system/cpu", dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := defaultMaskedPaths(sys)
+	want := []string{"/sys/devices/virtual/powercap", "/sys/devices/system/cpu/cpu0/thermal_throttle", "/sys/devices/system/cpu/cpu12/thermal_throttle"}
+	if !slices.Equal(got[len(got)-3:], want) {
+		t.Errorf("%q, want %q at the end", got, want)
+	}
+}
+
+// An image's user files are a stranger's.
+func TestHostileUserFiles(t *testing.T) {
+	make := map[string]func(name string) error{
+		"a fifo":      func(name string) error { return unix.Mkfifo(name, 0o644) },
+		"a device":    func(name string) error { return unix.Mknod(name, unix.S_IFCHR|0o644, int(unix.Mkdev(1, 5))) },
+		"a huge file": func(name string) error { return errors.Join(os.WriteFile(name, nil, 0o644), os.Truncate(name, 1<<40)) },
+		"a fifo, by link": func(name string) error {
+			return errors.Join(unix.Mkfifo(name+"2", 0o644), os.Symlink("/etc/passwd2", name))
+		},
+	}
+	for what, make := range make {
+		rootfs := t.TempDir()
+		if err := os.Mkdir(filepath.Join(rootfs, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := make(filepath.Join(rootfs, "etc/passwd")); err != nil {
+			t.Logf("%s can't be made here: %v", what, err)
+			continue
+		}
+		failed := goes(func() error { _, err := resolveUser(rootfs, "web", nil); return err })
+		if err := <-failed; !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "/etc/passwd of the container is") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// goes runs f beside the test, which would otherwise hang with it.
+func goes(f func() error) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	go func() { time.Sleep(10 * time.Second); done <- errors.New("it hangs") }()
+	return done
 }
 
 func TestTmpfsOptions(t *testing.T) {

@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/sys/user"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/jackstay/jackstay/internal/errs"
 )
@@ -42,6 +44,9 @@ func resolveUser(rootfs, name string, groups []string) (specs.User, error) {
 	return u, nil
 }
 
+// maxUserFile bounds /etc/passwd and /etc/group, in bytes: images are strangers'.
+const maxUserFile = 16 << 20
+
 // readInside reads a file of a container; symbolic links stay inside. An
 // absent file is empty.
 func readInside(rootfs, name string) ([]byte, error) {
@@ -49,12 +54,25 @@ func readInside(rootfs, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s of the container: %w", name, err)
 	}
-	data, err := os.ReadFile(host)
+	info, err := os.Lstat(host)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err == nil && !info.Mode().IsRegular() { // a fifo would be waited for, a device read for ever
+		return nil, errs.New(errs.Invalid, "%s of the container is not a regular file", name)
+	}
+	// What runs inside may put something else there meanwhile.
+	f, err := os.OpenFile(host, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s of the container: %w", name, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s of the container: %w", name, err)
+	}
+	if len(data) > maxUserFile {
+		return nil, errs.New(errs.Invalid, "%s of the container is larger than %d bytes", name, maxUserFile)
 	}
 	return data, nil
 }
