@@ -29,7 +29,7 @@ func lock(runDir string) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		holder, _ := os.ReadFile(path)
 		f.Close()
-		return nil, fmt.Errorf("another jackstayd (pid %s) works on %s; stop it, or give this one its own --run-dir and --root",
+		return nil, fmt.Errorf("another jackstayd (pid %s) works on %s; stop it, or start this one in another network namespace with its own --run-dir and --root",
 			strings.TrimSpace(string(holder)), runDir)
 	}
 	if err := f.Truncate(0); err != nil {
@@ -37,6 +37,21 @@ func lock(runDir string) (*os.File, error) {
 	}
 	_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	return f, err
+}
+
+// lockNetwork makes sure that one daemon alone works in a network namespace:
+// two would take each other's bridges and firewall for leftovers. The lock is
+// on the namespace itself (flock(2) on its nsfs file).
+func lockNetwork() (*os.File, error) {
+	f, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, errors.New("another jackstayd works in this network namespace; stop it, or start this one in a namespace of its own (ip netns add NAME; ip netns exec NAME jackstayd …)")
+	}
+	return f, nil
 }
 
 // listen opens every --host.

@@ -64,6 +64,11 @@ func run(c *config) error {
 		return err
 	}
 	defer held.Close()
+	network, err := lockNetwork()
+	if err != nil {
+		return err
+	}
+	defer network.Close()
 	if c.cleanup {
 		return cleanup(ctx, c, log)
 	}

@@ -206,6 +206,9 @@ func newFacts(ctx context.Context, c *config, upstreams []netip.AddrPort, log *s
 // cleanup takes everything of ours off the host's network: after the last
 // container is gone, or to uninstall.
 func cleanup(ctx context.Context, c *config, log *slog.Logger) error {
+	if err := noneRuns(ctx, c, log); err != nil {
+		return err
+	}
 	firewall, err := nft.New(ctx, nft.Options{Path: c.NFT, Log: log})
 	if err != nil {
 		return err
@@ -228,4 +231,23 @@ func cleanup(ctx context.Context, c *config, log *slog.Logger) error {
 		err = errors.Join(err, links.DeleteBridge(ctx, name))
 	}
 	return errors.Join(err, firewall.Cleanup(ctx), links.Close(), runtime.RemoveParent(""))
+}
+
+// noneRuns refuses to take the network from under running containers.
+func noneRuns(ctx context.Context, c *config, log *slog.Logger) error {
+	processes, err := runtime.New(runtime.Options{RootDir: c.Root, RunDir: c.RunDir, RuncPath: c.Runtime, ConmonPath: c.Conmon, Log: log})
+	if err != nil {
+		return err
+	}
+	defer processes.Close()
+	ids, err := processes.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if s, err := processes.State(ctx, id); err == nil && s.Running {
+			return fmt.Errorf("--cleanup: container %.12s runs; start jackstayd and remove the containers first (jackstay rm -f $(jackstay ps -q))", id)
+		}
+	}
+	return nil
 }

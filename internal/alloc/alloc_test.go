@@ -291,7 +291,7 @@ func TestParseSubnets(t *testing.T) {
 	}{
 		{"none", model.NetworkRequest{}, "[]"},
 		{"gateway by default", one(model.SubnetRequest{Prefix: "10.0.0.0/24"}), "[10.0.0.0/24 10.0.0.1 invalid Prefix]"},
-		{"host bits", one(model.SubnetRequest{Prefix: "10.0.0.77/24"}), "[10.0.0.0/24 10.0.0.1 invalid Prefix]"},
+		{"host bits", one(model.SubnetRequest{Prefix: "10.0.0.77/24"}), "!invalid subnet 10.0.0.77/24: it should be 10.0.0.0/24"},
 		{"everything", one(model.SubnetRequest{Prefix: "10.0.0.0/16", Gateway: "10.0.9.9", Range: "10.0.5.7/24"}), "[10.0.0.0/16 10.0.9.9 10.0.5.0/24]"},
 		{
 			"first address set aside", one(model.SubnetRequest{Prefix: "10.0.0.0/24", Reserved: map[string]string{"r": "10.0.0.1"}}),

@@ -134,7 +134,10 @@ func parseSubnet(q model.SubnetRequest) (model.Subnet, error) {
 	if err != nil {
 		return model.Subnet{}, fmt.Errorf("invalid subnet %s: invalid CIDR block notation", q.Prefix)
 	}
-	s := model.Subnet{Prefix: p.Masked()}
+	if p != p.Masked() {
+		return model.Subnet{}, fmt.Errorf("invalid subnet %s: it should be %s", q.Prefix, p.Masked())
+	}
+	s := model.Subnet{Prefix: p}
 	if err := checkPrefix(s.Prefix); err != nil {
 		return model.Subnet{}, err
 	}

@@ -123,7 +123,7 @@ func ownBridge(l netlink.Link, network string) error {
 		return errs.New(errs.Conflict, "the name is taken by a link of %s%s", Alias, id)
 	}
 	return errs.New(errs.Conflict,
-		"the host has a %s of that name which is not Jackstay's: delete or rename it (ip link del %s), or give the network another bridge name",
+		"the host has a %s named %s which is not Jackstay's: give the network another bridge name, or that link another",
 		l.Type(), l.Attrs().Name)
 }
 
