@@ -26,7 +26,7 @@ func lock(runDir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock(f); err != nil {
 		holder, _ := os.ReadFile(path)
 		f.Close()
 		return nil, fmt.Errorf("another jackstayd (pid %s) works on %s; stop it, or start this one in another network namespace with its own --run-dir and --root",
@@ -47,7 +47,7 @@ func lockNetwork() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock(f); err != nil {
 		f.Close()
 		return nil, errors.New("another jackstayd works in this network namespace; stop it, or start this one in a namespace of its own (ip netns add NAME; ip netns exec NAME jackstayd …)")
 	}
