@@ -442,3 +442,22 @@ func TestSlowReaderOfTheLog(t *testing.T) {
 		t.Errorf("the daemon's log: %v", err)
 	}
 }
+
+// Pools that are used up are said so, and give again what is freed.
+func TestPoolsUsedUp(t *testing.T) {
+	t.Parallel()
+	h := host.New(t, "--default-address-pool", "base=10.200.0.0/24,size=26")
+	for i := range 4 {
+		h.J("network", "create", fmt.Sprint("n", i))
+	}
+	before := h.J("network", "ls", "-q")
+	h.Fails(1, []string{"could not find an available, non-overlapping IPv4 address pool"}, "network", "create", "more")
+	if got := h.J("network", "ls", "-q"); got != before {
+		t.Errorf("networks after a refused one:\n%s\nbefore:\n%s", got, before)
+	}
+	h.J("network", "rm", "n2")
+	h.J("network", "create", "more")
+	if got := h.J("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "more"); got != "10.200.0.128/26" {
+		t.Errorf("the freed subnet was not given again: %s", got)
+	}
+}
