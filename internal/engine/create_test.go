@@ -58,6 +58,11 @@ func TestRefusedCreates(t *testing.T) {
 		{"signal", config(func(c *model.Config) { c.StopSignal = "NONE" }), errs.Invalid, "invalid signal: NONE"},
 		{"capability", host(func(h *model.HostConfig) { h.CapAdd = []string{"FLY"} }), errs.Invalid, `invalid CapAdd: unknown capability: "CAP_FLY"`},
 		{"hosts", host(func(h *model.HostConfig) { h.ExtraHosts = []string{"db:nowhere"} }), errs.Invalid, `invalid IP address in add-host: "nowhere"`},
+		{"hosts line", host(func(h *model.HostConfig) { h.ExtraHosts = []string{"db\n1.2.3.4 bank:10.0.0.1"} }), errs.Invalid, `invalid name in add-host: "db\n1.2.3.4 bank"`},
+		{"hostname line", config(func(c *model.Config) { c.Hostname = "a\n1.2.3.4 bank" }), errs.Invalid, `invalid hostname "a\n1.2.3.4 bank"`},
+		{"domainname", config(func(c *model.Config) { c.Domainname = "a b" }), errs.Invalid, `invalid domainname "a b"`},
+		{"dns-search line", host(func(h *model.HostConfig) { h.DNSSearch = []string{"a\nnameserver 1.2.3.4"} }), errs.Invalid, `invalid DNS search domain "a\nnameserver 1.2.3.4"`},
+		{"dns-option line", host(func(h *model.HostConfig) { h.DNSOptions = []string{"rotate\nnameserver 1.2.3.4"} }), errs.Invalid, `invalid DNS option "rotate\nnameserver 1.2.3.4"`},
 		{"same port", func(q *model.CreateRequest) { publish("", 80, 0, 80)(q); publish("", 80, 0, 81)(q) }, errs.Invalid, "host port 80/tcp is given twice, for the container's ports 80/tcp and 81/tcp"},
 		{"network", onNetwork("nowhere"), errs.Invalid, "network nowhere not found"},
 		{"join nobody", onNetwork("container:nobody"), errs.Invalid, "joining network namespace of container: No such container: nobody"},
@@ -306,4 +311,19 @@ func TestCreateVolume(t *testing.T) {
 		t.Error("the device is not what is mounted")
 	}
 	r.noLeaks(t)
+}
+
+func TestTmpfsOptions(t *testing.T) {
+	for asked, want := range map[string]string{
+		"":                       "noexec nosuid nodev",
+		"size=1m,exec":           "nosuid nodev size=1m exec",
+		"exec,noexec,mode=17":    "nosuid nodev noexec mode=17",
+		"size=1,size=2,ro":       "noexec nosuid nodev size=2 ro",
+		"dirsync,nostrictatime,": "noexec nosuid nodev dirsync nostrictatime",
+	} {
+		got, err := tmpfsOptions("/x", asked)
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, %v", asked, got, err)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/moby/sys/signal"
 
@@ -24,6 +25,7 @@ func validate(c *model.Config, h *model.HostConfig) error {
 		func() error { return checkAutoRemove(h) },
 		func() error { return checkResources(h.Resources, false) },
 		func() error { return checkExtraHosts(h.ExtraHosts) },
+		func() error { return checkResolver(h) },
 		func() error { return checkPortBindings(h.PortBindings) },
 		func() error { return checkCapabilities(h) },
 		func() error { return checkModes(c, h) },
@@ -54,8 +56,34 @@ func checkConfig(c *model.Config) error {
 			return errs.New(errs.Invalid, "invalid environment variable: %s", v)
 		}
 	}
+	if strings.ContainsFunc(c.Hostname, endsWord) {
+		return errs.New(errs.Invalid, "invalid hostname %q: it must not have white space or control characters", c.Hostname)
+	}
+	if strings.ContainsFunc(c.Domainname, endsWord) {
+		return errs.New(errs.Invalid, "invalid domainname %q: it must not have white space or control characters", c.Domainname)
+	}
 	if len(c.Hostname) > 63 {
 		return errs.New(errs.Invalid, "invalid hostname %s: it has %d characters, and the kernel takes at most 63", c.Hostname, len(c.Hostname))
+	}
+	return nil
+}
+
+// endsWord tells the characters that end a word of a hosts file or a
+// resolv.conf: a name that has one would write other entries too.
+func endsWord(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+
+// checkResolver refuses --dns-search and --dns-option that would write other
+// lines into resolv.conf.
+func checkResolver(h *model.HostConfig) error {
+	for _, d := range h.DNSSearch {
+		if strings.ContainsFunc(d, unicode.IsControl) {
+			return errs.New(errs.Invalid, "invalid DNS search domain %q: it must be one line", d)
+		}
+	}
+	for _, o := range h.DNSOptions {
+		if strings.ContainsFunc(o, unicode.IsControl) {
+			return errs.New(errs.Invalid, "invalid DNS option %q: it must be one line", o)
+		}
 	}
 	return nil
 }
@@ -137,6 +165,9 @@ func checkExtraHosts(hosts []string) error {
 		name, addr, ok := strings.Cut(h, ":")
 		if !ok || name == "" {
 			return errs.New(errs.Invalid, "bad format for add-host: %q", h)
+		}
+		if strings.ContainsFunc(name, endsWord) {
+			return errs.New(errs.Invalid, "invalid name in add-host: %q must not have white space or control characters", name)
 		}
 		if addr == "host-gateway" {
 			continue
