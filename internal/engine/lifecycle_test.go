@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -356,6 +357,10 @@ func TestExec(t *testing.T) {
 	}
 	if got := out.String(); !strings.Contains(got, "A=3") || !strings.Contains(got, "B=2") || strings.Contains(got, "A=1") {
 		t.Errorf("environment %q", got)
+	}
+	x2, _ := r.CreateExec(t.Context(), "web", model.ExecRequest{Cmd: []string{"env"}, Env: []string{"A"}, Tty: true})
+	if got, _ := r.FindExec(x2); !slices.Equal(got.Env, []string{defaultPath, "HOSTNAME=" + id[:12], "TERM=xterm", "B=2"}) {
+		t.Errorf("environment with a terminal and without A: %q", got.Env)
 	}
 	if got, _ := r.FindExec(x); got.ExitCode == nil || *got.ExitCode != 3 || got.Running {
 		t.Errorf("after its end: %+v", got)

@@ -55,7 +55,8 @@ type Runtime interface {
 	Attach(ctx context.Context, id string, s model.Streams, ready func()) error
 	Resize(ctx context.Context, id string, rows, cols uint) error
 	// Exec runs a process in a running container and returns when it ends or
-	// is detached. started is called with its pid.
+	// is detached. Its environment is complete but for HOME. started is called
+	// with its pid.
 	Exec(ctx context.Context, e model.Exec, s model.Streams, started func(pid int)) (exitCode int, err error)
 	ExecResize(ctx context.Context, execID string, rows, cols uint) error
 	// Top lists processes as `ps ARGS` does, limited to the container's.
@@ -77,10 +78,10 @@ type RunSpec struct {
 	Container *model.Container
 	Rootfs    string     // mounted root file system
 	NetNS     string     // path; empty: the host's
-	Env       []string   // complete, HOME and links included
+	Env       []string   // complete but for HOME, which is found inside
 	Mounts    []RunMount // files and volumes, in order, after the default ones
 	Hostname  string
-	// PidOf, IpcOf, UTSOf give the pid whose namespace is joined for container:ID modes; 0: own.
+	// PidOf and IpcOf give the pid whose namespace is joined for container:ID modes; 0: own.
 	PidOf, IpcOf int
 }
 
@@ -89,7 +90,7 @@ type RunMount struct {
 	Type        string // bind, tmpfs
 	Source      string
 	Destination string
-	Options     []string // OCI's
+	Options     []string // OCI's, defaults included
 }
 
 // StartError is a start that failed for the program's sake, with the exit code

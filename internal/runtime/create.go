@@ -26,15 +26,13 @@ const createLimit = 2 * time.Minute
 // Create makes the bundle and has conmon make the process, stopped before its
 // program. Whatever fails leaves nothing behind. Leftovers of an earlier run of
 // the same container are removed first; a live process is errs.Conflict.
-//
-// Added to the environment where the spec has none: PATH, HOSTNAME, TERM=xterm
-// with a terminal, and, by the OCI runtime, HOME from the container's /etc/passwd.
+// To the environment the OCI runtime adds HOME, from the container's /etc/passwd.
 func (r *Runtime) Create(ctx context.Context, spec engine.RunSpec) (int, error) {
 	id := spec.Container.ID
 	if !validID(id) {
 		return 0, errs.New(errs.Invalid, "invalid container ID %q", id)
 	}
-	defer r.lock(id)()
+	defer r.locks.Lock(id)()
 	if err := r.clear(ctx, id); err != nil {
 		return 0, err
 	}

@@ -25,7 +25,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 	if !validID(id) {
 		return errs.New(errs.Invalid, "invalid container ID %q", id)
 	}
-	defer r.lock(id)()
+	defer r.locks.Lock(id)()
 	if r.absent(id) {
 		return nil
 	}

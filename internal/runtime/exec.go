@@ -47,8 +47,7 @@ type execSession struct {
 // *engine.StartError and its code. When ctx ends the process gets SIGTERM, and
 // SIGKILL 10 s later. After the detach keys it runs on by itself.
 //
-// e.Env is added to the container's environment; TERM=xterm is added with a
-// terminal, and HOME, by the runtime, of the user.
+// To e.Env the OCI runtime adds HOME, of the user.
 func (r *Runtime) Exec(ctx context.Context, e model.Exec, s model.Streams, started func(pid int)) (int, error) {
 	if !validID(e.ID) {
 		return 0, errs.New(errs.Invalid, "invalid exec ID %q", e.ID)
@@ -285,11 +284,7 @@ func (r *Runtime) execProcess(rec *record, e model.Exec) (*specs.Process, error)
 		return nil, fmt.Errorf("exec in container %s: %w", rec.ID, err)
 	}
 	p := spec.Process
-	p.Args, p.Terminal, p.ConsoleSize = e.Cmd, e.Tty, nil
-	p.Env = mergeEnv(p.Env, e.Env)
-	if e.Tty {
-		p.Env = withTerm(p.Env)
-	}
+	p.Args, p.Env, p.Terminal, p.ConsoleSize = e.Cmd, e.Env, e.Tty, nil
 	if e.WorkingDir != "" {
 		if !path.IsAbs(e.WorkingDir) {
 			return nil, errs.New(errs.Invalid, "Cwd must be an absolute path, but is %q", e.WorkingDir)
@@ -305,41 +300,6 @@ func (r *Runtime) execProcess(rec *record, e model.Exec) (*specs.Process, error)
 		p.Capabilities = capabilitySets(availableCaps())
 	}
 	return p, nil
-}
-
-// mergeEnv lets later values replace earlier ones; a name alone removes it.
-func mergeEnv(base, more []string) []string {
-	at := map[string]int{}
-	out := make([]string, 0, len(base)+len(more))
-	for _, e := range append(append([]string(nil), base...), more...) {
-		name, _, hasValue := strings.Cut(e, "=")
-		i, known := at[name]
-		switch {
-		case known && hasValue:
-			out[i] = e
-		case known:
-			out[i] = ""
-		case hasValue:
-			at[name] = len(out)
-			out = append(out, e)
-		}
-	}
-	kept := out[:0]
-	for _, e := range out {
-		if e != "" {
-			kept = append(kept, e)
-		}
-	}
-	return kept
-}
-
-func withTerm(env []string) []string {
-	for _, e := range env {
-		if strings.HasPrefix(e, "TERM=") {
-			return env
-		}
-	}
-	return append(env, "TERM=xterm")
 }
 
 // ExecResize sets the size of an exec's terminal.

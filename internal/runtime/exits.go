@@ -200,7 +200,7 @@ func (r *Runtime) guard(rec *record) {
 
 // lost writes the end of a container whose conmon is gone, unless it is written.
 func (r *Runtime) lost(rec *record) {
-	defer r.lock(rec.ID)()
+	defer r.locks.Lock(rec.ID)()
 	now, err := r.load(rec.ID)
 	if err != nil || now.Pid != rec.Pid || now.StartTicks != rec.StartTicks {
 		return // deleted, or another run

@@ -170,6 +170,9 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// testEnv is an environment as little as a shell script needs.
+func testEnv() []string { return []string{"PATH=/bin"} }
+
 // sh is a container that runs a shell script on the host's network.
 func (h *host) sh(script string, change ...func(*model.Container)) engine.RunSpec {
 	return h.command([]string{"sh", "-c", script}, change...)
@@ -180,7 +183,7 @@ func (h *host) command(args []string, change ...func(*model.Container)) engine.R
 	for _, f := range change {
 		f(c)
 	}
-	return engine.RunSpec{Container: c, Rootfs: h.rootfs, Hostname: "box"}
+	return engine.RunSpec{Container: c, Rootfs: h.rootfs, Hostname: "box", Env: testEnv()}
 }
 
 func (h *host) create(spec engine.RunSpec) string {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/jackstay/jackstay/internal/engine"
+	"github.com/jackstay/jackstay/internal/keyed"
 )
 
 // Options say where the runtime keeps its files and which programs it uses.
@@ -42,11 +43,12 @@ type Runtime struct {
 	closing  sync.Once
 	stopExit func()
 
+	locks keyed.Mutexes // serialise create, start and delete of one container
+
 	mu      sync.Mutex
-	records map[string]*record        // by container ID; only complete ones
-	locks   map[string]*containerLock // serialise create, start and delete of one container
-	execs   map[string]*execSession   // by exec ID
-	rotors  map[string]func()         // by container ID: stops its log rotation
+	records map[string]*record      // by container ID; only complete ones
+	execs   map[string]*execSession // by exec ID
+	rotors  map[string]func()       // by container ID: stops its log rotation
 }
 
 var _ engine.Runtime = (*Runtime)(nil)
@@ -57,8 +59,8 @@ func New(o Options) (*Runtime, error) {
 	r := &Runtime{
 		rootDir: o.RootDir, runDir: o.RunDir, parent: o.CgroupParent, log: o.Log,
 		closed:  make(chan struct{}),
-		records: map[string]*record{}, locks: map[string]*containerLock{},
-		execs: map[string]*execSession{}, rotors: map[string]func(){},
+		records: map[string]*record{},
+		execs:   map[string]*execSession{}, rotors: map[string]func(){},
 	}
 	if r.parent == "" {
 		r.parent = defaultParent
@@ -127,30 +129,3 @@ func (r *Runtime) pidFile(id string) string     { return filepath.Join(r.bundle(
 func (r *Runtime) conmonPid(id string) string   { return filepath.Join(r.bundle(id), "conmon.pid") }
 func (r *Runtime) runtimeLog(id string) string  { return filepath.Join(r.bundle(id), "runtime.log") }
 func (r *Runtime) controlFifo(id string) string { return filepath.Join(r.bundle(id), "ctl") }
-
-// containerLock is held by one call at a time and forgotten by the last.
-type containerLock struct {
-	sync.Mutex
-	users int // guarded by Runtime.mu
-}
-
-// lock serialises the calls that make and unmake one container.
-func (r *Runtime) lock(id string) (unlock func()) {
-	r.mu.Lock()
-	l := r.locks[id]
-	if l == nil {
-		l = new(containerLock)
-		r.locks[id] = l
-	}
-	l.users++
-	r.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(r.locks, id)
-		}
-	}
-}

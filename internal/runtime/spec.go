@@ -23,8 +23,6 @@ import (
 // we use, so that runc 1.0 reads it.
 const specVersion = "1.0.2"
 
-const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // ociSpec makes config.json: Docker's defaults (moby's daemon/oci_linux.go) with
 // what the container asks for. An option that can't be met is an error.
 func (r *Runtime) ociSpec(in engine.RunSpec) ([]byte, error) {
@@ -115,7 +113,7 @@ func newProcess(in engine.RunSpec, sec security) (*specs.Process, error) {
 		Terminal:        c.Config.Tty,
 		User:            user,
 		Args:            append([]string{c.Path}, c.Args...),
-		Env:             withDefaults(in.Env, in.Hostname, c.Config.Tty),
+		Env:             in.Env, // HOME is the OCI runtime's to add, from the /etc/passwd inside
 		Cwd:             cwd,
 		Capabilities:    capabilitySets(sec.caps),
 		Rlimits:         limits,
@@ -130,31 +128,6 @@ func newProcess(in engine.RunSpec, sec security) (*specs.Process, error) {
 
 func capabilitySets(caps []string) *specs.LinuxCapabilities {
 	return &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps}
-}
-
-// withDefaults adds what Docker puts into every environment, where absent. HOME
-// is the OCI runtime's to add, from the /etc/passwd inside: it differs for an
-// exec as another user.
-func withDefaults(env []string, hostname string, tty bool) []string {
-	have := map[string]bool{}
-	for _, e := range env {
-		name, _, _ := strings.Cut(e, "=")
-		have[name] = true
-	}
-	var added []string
-	add := func(name, value string) {
-		if !have[name] {
-			added = append(added, name+"="+value)
-		}
-	}
-	add("PATH", strings.TrimPrefix(defaultPath, "PATH="))
-	if hostname != "" {
-		add("HOSTNAME", hostname)
-	}
-	if tty {
-		add("TERM", "xterm")
-	}
-	return append(added, env...)
 }
 
 // workingDir makes the working directory if it is absent, as Docker does.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -34,12 +33,10 @@ func shmSize(h model.HostConfig) int64 {
 // mount replaces a default one at the same place.
 func (r *Runtime) setMounts(spec *specs.Spec, in engine.RunSpec, sec security) error {
 	h := in.Container.Host
-	own, err := ownMounts(in)
-	if err != nil {
-		return err
-	}
+	var own []specs.Mount
 	at := map[string]bool{}
-	for _, m := range own {
+	for _, m := range in.Mounts {
+		own = append(own, specs.Mount{Type: m.Type, Source: m.Source, Destination: m.Destination, Options: m.Options})
 		at[m.Destination] = true
 		raisePropagation(spec, m.Options)
 	}
@@ -89,75 +86,6 @@ func withReadOnly(options []string) []string {
 		return options
 	}
 	return append(slices.Clone(options), "ro")
-}
-
-// ownMounts are the engine's mounts, and --tmpfs where the engine has none there.
-func ownMounts(in engine.RunSpec) ([]specs.Mount, error) {
-	var out []specs.Mount
-	at := map[string]bool{}
-	for _, m := range in.Mounts {
-		mount := specs.Mount{Type: m.Type, Source: m.Source, Destination: m.Destination, Options: m.Options}
-		if m.Type == "tmpfs" {
-			options, err := tmpfsOptions(m.Options)
-			if err != nil {
-				return nil, fmt.Errorf("tmpfs %s: %w", m.Destination, err)
-			}
-			mount.Source, mount.Options = "tmpfs", options
-		}
-		at[m.Destination] = true
-		out = append(out, mount)
-	}
-	tmpfs := in.Container.Host.Tmpfs
-	for _, destination := range slices.Sorted(maps.Keys(tmpfs)) {
-		if at[destination] {
-			continue
-		}
-		options, err := tmpfsOptions(strings.Split(tmpfs[destination], ","))
-		if err != nil {
-			return nil, fmt.Errorf("tmpfs %s: %w", destination, err)
-		}
-		out = append(out, specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: destination, Options: options})
-	}
-	return out, nil
-}
-
-// tmpfsOptions adds Docker's defaults, noexec, nosuid and nodev, to a user's
-// options; the user's opposite wins, and the last of two opposites.
-func tmpfsOptions(asked []string) ([]string, error) {
-	group := map[string]string{
-		"exec": "exec", "noexec": "exec", "suid": "suid", "nosuid": "suid", "dev": "dev", "nodev": "dev", "ro": "rw", "rw": "rw",
-		"sync": "sync", "async": "sync", "atime": "atime", "noatime": "atime", "relatime": "atime", "strictatime": "atime",
-		"diratime": "diratime", "nodiratime": "diratime",
-	}
-	valued := []string{"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"}
-	propagation := []string{"private", "rprivate", "shared", "rshared", "slave", "rslave"}
-	var keys []string
-	chosen := map[string]string{}
-	choose := func(key, option string) {
-		if _, ok := chosen[key]; !ok {
-			keys = append(keys, key)
-		}
-		chosen[key] = option
-	}
-	for _, option := range append([]string{"noexec", "nosuid", "nodev"}, asked...) {
-		name, _, hasValue := strings.Cut(option, "=")
-		switch {
-		case option == "" || option == "defaults":
-		case group[option] != "":
-			choose(group[option], option)
-		case hasValue && slices.Contains(valued, name):
-			choose(name, option)
-		case slices.Contains(propagation, option):
-			choose("propagation", option)
-		default:
-			return nil, errs.New(errs.Invalid, "invalid tmpfs option [%q]", option)
-		}
-	}
-	out := make([]string, len(keys))
-	for i, key := range keys {
-		out[i] = chosen[key]
-	}
-	return out, nil
 }
 
 // raisePropagation makes the root file system's propagation let a shared or

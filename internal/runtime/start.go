@@ -20,7 +20,7 @@ import (
 
 // Start lets a created process run its program.
 func (r *Runtime) Start(ctx context.Context, id string) error {
-	defer r.lock(id)()
+	defer r.locks.Lock(id)()
 	rec, err := r.live(id)
 	if err != nil {
 		return err
