@@ -29,7 +29,7 @@ func (s *Server) networkList(w *responseWriter, r *request) error {
 		}
 	}
 	snap := s.engine.Snapshot()
-	out := []network.Inspect{}
+	out := []networkResponse{}
 	for _, n := range sortedNetworks(snap) {
 		if !matchNetwork(f, n) || (dangling != nil && *dangling != unused(n, snap)) {
 			continue
@@ -85,17 +85,26 @@ func (s *Server) networkInspect(w *responseWriter, r *request) error {
 	return nil
 }
 
+// networkResponse is moby's with the containers before the options, where
+// scripts cut them out: sed -n '/Containers/,/Options/p'.
+type networkResponse struct {
+	network.Network
+	Containers map[string]network.EndpointResource
+	Options    map[string]string
+	Labels     map[string]string
+}
+
 // dockerNetwork is a network as list and inspect show it, without containers.
-func dockerNetwork(n *model.Network) network.Inspect {
-	out := network.Inspect{
+func dockerNetwork(n *model.Network) networkResponse {
+	out := networkResponse{
 		Network: network.Network{
 			Name: n.Name, ID: n.ID, Created: n.Created, Scope: orDefault(n.Scope, "local"), Driver: n.Driver,
 			EnableIPv4: n.EnableIPv4, EnableIPv6: n.EnableIPv6,
 			Internal: n.Internal, Attachable: n.Attachable,
-			Options: nonNilMap(n.Options), Labels: nonNilMap(n.Labels),
 			IPAM: network.IPAM{Driver: "default", Options: map[string]string{}, Config: []network.IPAMConfig{}},
 		},
 		Containers: map[string]network.EndpointResource{},
+		Options:    nonNilMap(n.Options), Labels: nonNilMap(n.Labels),
 	}
 	for _, sub := range n.Subnets {
 		c := network.IPAMConfig{Subnet: sub.Prefix, Gateway: sub.Gateway, AuxAddress: sub.Reserved}
