@@ -111,7 +111,8 @@ func (c *config) readFile(f *pflag.FlagSet) error {
 	return nil
 }
 
-// complete fills in what follows from the rest and makes paths absolute.
+// complete makes paths absolute, fills in what follows from the rest, and
+// refuses what can't be right before anything is touched.
 func (c *config) complete() error {
 	for _, p := range []*string{&c.Root, &c.RunDir} {
 		abs, err := filepath.Abs(*p)
@@ -123,7 +124,10 @@ func (c *config) complete() error {
 	if len(c.Hosts) == 0 {
 		c.Hosts = []string{"unix://" + filepath.Join(c.RunDir, "jackstay.sock")}
 	}
-	return nil
+	_, poolsErr := c.pools()
+	_, bipErr := c.bip()
+	_, dnsErr := c.dns()
+	return errors.Join(poolsErr, bipErr, dnsErr)
 }
 
 // pools parses --default-address-pool.
