@@ -341,7 +341,7 @@ func TestPrune(t *testing.T) {
 	keep := func(d model.ImageDetail) bool { return d.Config.Labels["keep"] == "yes" }
 
 	records, freed, err := s.Prune(ctx, true, nil, inUse)
-	if err != nil || len(records) != 1 || freed == 0 {
+	if err != nil || len(records) != 1 || freed != 0 { // its layer is another's too
 		t.Errorf("dangling: %v %d %v", records, freed, err)
 	}
 	records, _, err = s.Prune(ctx, false, keep, inUse)
@@ -369,7 +369,7 @@ func TestManyImportsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	checkClean(t, s, 8, 8)
+	checkClean(t, s, 8, 1) // the same content is the same layer
 }
 
 // TestImageConfigIsTheCallers: what a caller does to a configuration stays with it.

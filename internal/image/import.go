@@ -3,8 +3,10 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -13,7 +15,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
-	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/storage"
 
 	"github.com/jackstay/jackstay/internal/errs"
@@ -72,25 +73,43 @@ func parseTag(ref string) (reference.Named, error) {
 	return reference.TagNameOnly(named), nil
 }
 
-// putLayer makes a layer without parent of the archive in r.
+// putLayer makes a layer without parent of the archive in r. Its ID is its
+// content's digest, as of those pulled and loaded: the same image must stand on
+// the same layer whichever way it comes, or storage refuses the second. So the
+// digest is needed before the layer is made, and the archive kept until then.
 func (s *Store) putLayer(ctx context.Context, r io.Reader) (*storage.Layer, error) {
-	src := &sourceReader{r: ctxReader{ctx, r}}
-	plain, _, err := compression.AutoDecompress(src)
+	dir, done, err := s.tempDir("import")
 	if err != nil {
-		return nil, archiveError(src, err)
+		return nil, err
 	}
-	defer plain.Close()
-	watched := &sourceReader{r: plain} // decompression's errors would lose their cause in the extracting process
-	layer, _, err := s.store.PutLayer("", "", nil, "", false, nil, watched)
+	defer done()
+	archive, err := s.spool(ctx, r, dir)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(archive)
+	if err != nil {
+		return nil, errs.New(errs.Unavailable, "reading the archive again: %w", err)
+	}
+	defer f.Close()
+	content, err := digest.FromReader(f)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errs.New(errs.Unavailable, "reading the archive again: %w", err)
+	}
+	if layer, err := s.store.Layer(content.Encoded()); err == nil {
+		return layer, nil
+	}
+	layer, _, err := s.store.PutLayer(content.Encoded(), "", nil, "", false, nil, f)
 	switch {
-	case watched.err != nil:
-		return nil, archiveError(src, watched.err)
+	case errors.Is(err, storage.ErrDuplicateID): // made by another meanwhile
+		return s.store.Layer(content.Encoded())
 	case err != nil && noSpace(err):
 		return nil, errs.New(errs.Unavailable, "extracting the archive: %w", err)
 	case err != nil:
-		return nil, archiveError(src, err)
-	case src.n == 0:
-		return nil, errs.New(errs.Invalid, "the archive is empty")
+		return nil, errs.New(errs.Invalid, "the archive is corrupted or not one: %w", err)
 	}
 	return layer, nil
 }

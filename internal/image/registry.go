@@ -148,7 +148,8 @@ func registryError(action string, name reference.Named, err error) error {
 		if action == "push" {
 			return errs.New(errs.Unauthorized, "push access to %s denied: authorization failed: %w", reference.FamiliarName(name), err)
 		}
-		return errs.New(errs.Unauthorized, "pull access denied for %s, repository does not exist or may require 'docker login': %w", reference.FamiliarName(name), err)
+		// Not found, as in Docker: to 401 the docker command answers with a prompt for Docker Hub's password.
+		return errs.New(errs.NotFound, "pull access denied for %s, repository does not exist or may require 'docker login': %w", reference.FamiliarName(name), err)
 	case code == "NAME_UNKNOWN":
 		return errs.New(errs.NotFound, "repository %s not found: name unknown: repository name not known to registry", reference.FamiliarName(name))
 	case action == "pull" && (code == "MANIFEST_UNKNOWN" || status == http.StatusNotFound):

@@ -250,8 +250,8 @@ func TestRegistryErrors(t *testing.T) {
 	}{
 		"no such tag":         {pull(r.addr+"/app:v9", "", credentials), errs.NotFound, "manifest for " + r.addr + "/app:v9 not found: manifest unknown: manifest unknown"},
 		"no such digest":      {pull(r.addr+"/app@sha256:"+cid(1), "", credentials), errs.NotFound, "manifest unknown"},
-		"no credentials":      {pull(r.addr+"/app:v1", "", model.RegistryAuth{}), errs.Unauthorized, "pull access denied for " + r.addr + "/app, repository does not exist or may require 'docker login'"},
-		"wrong credentials":   {pull(r.addr+"/app:v1", "", wrong), errs.Unauthorized, "pull access denied"},
+		"no credentials":      {pull(r.addr+"/app:v1", "", model.RegistryAuth{}), errs.NotFound, "pull access denied for " + r.addr + "/app, repository does not exist or may require 'docker login'"},
+		"wrong credentials":   {pull(r.addr+"/app:v1", "", wrong), errs.NotFound, "pull access denied"},
 		"wrong platform":      {pull(r.addr+"/app:v1", "linux/s390x", credentials), errs.NotFound, "does not match the specified platform: wanted linux/s390x"},
 		"broken platform":     {pull(r.addr+"/app:v1", "a/b/c/d", credentials), errs.Invalid, "invalid platform"},
 		"nobody there":        {pull(nobody+"/app:v1", "", credentials), errs.Unavailable, "can't reach the registry " + nobody},
