@@ -29,8 +29,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	h := host.New(t)
 	h.J("network", "create", "dev")
-	h.J("run", "--rm", "--network", "dev", "-p", "9999:8000", "busybox", "true")
-	clean := trace(h)
+	clean := settled(h)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 
@@ -267,6 +266,20 @@ func trace(h *host.Host) map[string][]string {
 		"run files": lines("cd " + h.Run() + " && find containers runc exec netns storage -mindepth 1 ! -name '*.lock' | sort"),
 		"files":     lines("cd " + h.Root() + " && ls -d containers/* exits/* volumes/* storage/overlay/* storage/overlay/l/* storage/overlay-containers/* | sort"),
 	}
+}
+
+// settled is the trace of a host once it has everything that stays after its
+// first container.
+func settled(h *host.Host) map[string][]string {
+	h.T.Helper()
+	h.J("run", "--rm", "-p", "9999:8000", "busybox", "true")
+	h.Eventually(5*time.Second, func() error {
+		if left := h.TrySh("ls " + h.Run() + "/netns; ip -o link | grep ' jv'").Stdout; left != "" {
+			return errorf("the first container left %s", left)
+		}
+		return nil
+	})
+	return trace(h)
 }
 
 // sameTrace says what is more or less in the second.

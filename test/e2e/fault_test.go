@@ -316,8 +316,7 @@ func TestHundredNetworksOfOneName(t *testing.T) {
 func TestNetworkRemovedWhileContainersStart(t *testing.T) {
 	t.Parallel()
 	h := host.New(t)
-	h.J("run", "--rm", "busybox", "true")
-	clean := trace(h)
+	clean := settled(h)
 	for range 3 {
 		h.J("network", "create", "brief")
 		removed := 0

@@ -40,8 +40,7 @@ func TestFiftyAtOnce(t *testing.T) {
 // if they were alone.
 func TestFiftyAtOnceAndSomeFail(t *testing.T) {
 	h := host.New(t)
-	h.J("run", "--rm", "busybox", "true")
-	clean := trace(h)
+	clean := settled(h)
 	rs := together(50, func(i int) host.Result {
 		args := []string{"run", "-d", "--name", fmt.Sprint("c", i), "-p", fmt.Sprint(9000+i-i%10/9, ":8000"), "busybox"}
 		if i%10 == 5 {
