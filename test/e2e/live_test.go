@@ -32,7 +32,7 @@ func TestPortsChangeLive(t *testing.T) {
 	serve(h, "web", "-p", "8080:8000")
 	serve(h, "other", "-p", "8090:8000")
 	// Two servers that send for ever.
-	h.J("run", "-d", "--name", "stream", "busybox", "sh", "-c", `drip() { while true; do echo x; sleep 0.02; done; }; drip | nc -l -p 9100 & drip | nc -l -p 9000`)
+	h.J("run", "-d", "--name", "stream", "busybox", "sh", "-c", `drip() { while true; do echo x; sleep 0.02; done; }; drip | nc -l -p 9100 & drip | nc -l -p 9000; sleep 1000`)
 	if got := h.J("port", "add", "stream", "9001:9000"); got != "9000/tcp -> 0.0.0.0:9001" {
 		t.Errorf("port add printed %q", got)
 	}

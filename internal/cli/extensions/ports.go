@@ -48,7 +48,7 @@ func portCommand(port *cobra.Command, dockerCli command.Cli, c *cobra.Command, r
 			return run(cmd, dockerCli, args)
 		}
 		if _, err := dockerCli.Client().ContainerInspect(cmd.Context(), cmd.CalledAs(), client.ContainerInspectOptions{}); err == nil {
-			return port.RunE(port, append([]string{cmd.CalledAs()}, args...))
+			return port.RunE(cmd, append([]string{cmd.CalledAs()}, args...))
 		}
 		return cli.RequiresMinArgs(2)(cmd, args)
 	}
