@@ -285,6 +285,15 @@ func TestLiveChangesSurvive(t *testing.T) {
 		refused(h, "127.0.0.1:8082")
 	}
 	holds("the changes")
+	h.Eventually(3*time.Second, func() error { // --until counts whole seconds
+		events := h.J("events", "--since", "10m", "--until", "0s")
+		for _, want := range []string{"container port-add", "ports=0.0.0.0:8081->8000/tcp", "container port-rm", "network alias-add", "alias=*.foo.test", "container link-add", "target=later"} {
+			if !strings.Contains(events, want) {
+				return errorf("no %q among the events:\n%s", want, events)
+			}
+		}
+		return nil
+	})
 	h.KillDaemon()
 	h.StartDaemon()
 	holds("kill -9")
@@ -313,7 +322,8 @@ func TestSwap(t *testing.T) {
 	h.Fails(1, []string{"cannot be swapped with itself"}, "swap", "blue", "blue")
 	h.J("start", "off")
 	h.Fails(1, []string{"container off is not on it", "jackstay network connect dev off"}, "swap", "blue", "off")
-	stop := background(h, "while true; do probe get tcp:127.0.0.1:8080 >>"+h.Dir+"/seen || echo failed >>"+h.Dir+"/seen; done")
+	hammer := "while true; do probe get tcp:127.0.0.1:8080 >>" + h.Dir + "/seen || echo failed >>" + h.Dir + "/seen; done"
+	stop := background(h, strings.Repeat("("+hammer+") & ", 4)+"wait")
 	for _, pair := range [][2]string{{"blue", "green"}, {"green", "blue"}, {"blue", "green"}} {
 		time.Sleep(300 * time.Millisecond)
 		h.J("swap", pair[0], pair[1])
@@ -324,6 +334,9 @@ func TestSwap(t *testing.T) {
 	blue, green := h.Sh("grep -c ^blue "+h.Dir+"/seen"), h.Sh("grep -c ^green "+h.Dir+"/seen")
 	if failed := h.Sh("grep -c -v -e ^blue -e ^green " + h.Dir + "/seen || true"); failed != "0" {
 		t.Errorf("%s requests failed, blue answered %s and green %s", failed, blue, green)
+	}
+	if blue == "0" || green == "0" {
+		t.Errorf("blue answered %s requests and green %s: the client did not hammer through a swap", blue, green)
 	}
 	for _, name := range []string{"app", "backend"} {
 		if got := resolves(h, "client", name); got != "green" {
