@@ -35,6 +35,7 @@ var reasons = map[string]string{
 	"internal/image":     "images know no containers beyond an ID",
 	"internal/api":       "it translates: an API that reached past its backends would hold use cases of its own",
 	"internal/cli":       "the command speaks to the daemon through its API, as every other client does",
+	"internal/cli/":      "the command speaks to the daemon through its API, as every other client does",
 	"internal/version":   "a version is a fact of the build",
 }
 

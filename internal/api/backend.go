@@ -59,6 +59,21 @@ type Engine interface {
 	DisconnectNetwork(ctx context.Context, ref, container string, force bool) error
 	PruneNetworks(ctx context.Context, keep func(*model.Network) bool) ([]string, error)
 
+	// AddPorts publishes further ports of a container and gives the host ports it
+	// got; of a stopped one they are claimed at its start.
+	AddPorts(ctx context.Context, ref string, bs []model.PortBinding) ([]model.PortMapping, error)
+	RemovePorts(ctx context.Context, ref string, ports []model.PublishedPort) error
+	// AddAliases and RemoveAliases change a container's names on a network.
+	AddAliases(ctx context.Context, network, ref string, names []string) error
+	RemoveAliases(ctx context.Context, network, ref string, names []string) error
+	// AddLink links a container to another over any network both are on.
+	AddLink(ctx context.Context, ref string, r model.LinkRequest) (*model.Link, error)
+	RemoveLink(ctx context.Context, ref, alias string) error
+	// Swap moves ports, aliases and incoming links from one to the other.
+	Swap(ctx context.Context, oldRef, newRef string) error
+	// Leases lists a network's addresses that are not free, in order.
+	Leases(network string) ([]model.Lease, error)
+
 	CreateVolume(ctx context.Context, req model.VolumeRequest) (*model.Volume, error)
 	RemoveVolume(ctx context.Context, name string, force bool) error
 	PruneVolumes(ctx context.Context, all bool, keep func(*model.Volume) bool) (names []string, reclaimed int64, err error)

@@ -116,7 +116,7 @@ func linkNames(snap *model.Snapshot) map[string][]string {
 	out := map[string][]string{}
 	for _, l := range snap.Links {
 		n, user := snap.Networks[l.NetworkID], snap.Containers[l.ContainerID]
-		if n != nil && n.Default() && user != nil {
+		if n != nil && n.Default() && user != nil && l.TargetID != "" {
 			out[l.TargetID] = append(out[l.TargetID], "/"+user.Name+"/"+l.Alias)
 		}
 	}

@@ -346,6 +346,38 @@ func (f *fakeEngine) PruneNetworks(_ context.Context, keep func(*model.Network) 
 	return names, f.call("netprune")
 }
 
+func (f *fakeEngine) AddPorts(_ context.Context, ref string, bs []model.PortBinding) ([]model.PortMapping, error) {
+	var out []model.PortMapping
+	for _, b := range bs {
+		out = append(out, model.PortMapping{HostIP: netip.IPv4Unspecified(), HostPort: b.HostPort, Port: b.Port})
+	}
+	return out, f.call("addports", ref, fmt.Sprint(out))
+}
+func (f *fakeEngine) RemovePorts(_ context.Context, ref string, ports []model.PublishedPort) error {
+	return f.call("rmports", ref, fmt.Sprint(ports))
+}
+func (f *fakeEngine) AddAliases(_ context.Context, network, ref string, names []string) error {
+	return f.call("addaliases", network, ref, names)
+}
+func (f *fakeEngine) RemoveAliases(_ context.Context, network, ref string, names []string) error {
+	return f.call("rmaliases", network, ref, names)
+}
+func (f *fakeEngine) AddLink(_ context.Context, ref string, r model.LinkRequest) (*model.Link, error) {
+	return &model.Link{ContainerID: f.snap.ContainerNames[ref], Alias: r.Alias, TargetName: r.Target}, f.call("addlink", ref, r.Target, r.Alias, r.Wait)
+}
+func (f *fakeEngine) RemoveLink(_ context.Context, ref, alias string) error {
+	return f.call("rmlink", ref, alias)
+}
+func (f *fakeEngine) Swap(_ context.Context, oldRef, newRef string) error {
+	return f.call("swap", oldRef, newRef)
+}
+func (f *fakeEngine) Leases(network string) ([]model.Lease, error) {
+	return []model.Lease{
+		{Address: netip.MustParseAddr("172.17.0.1"), Container: "gateway", State: model.LeaseReserved},
+		{Address: netip.MustParseAddr("172.17.0.2"), MAC: "02:42:ac:11:00:02", Container: "web", ContainerID: fakeID("web"), State: model.LeaseActive},
+	}, f.call("leases", network)
+}
+
 func (f *fakeEngine) CreateVolume(_ context.Context, req model.VolumeRequest) (*model.Volume, error) {
 	v := &model.Volume{Name: req.Name, Created: time.Unix(1700000000, 0), Mountpoint: "/v/" + req.Name, Labels: req.Labels, Options: req.Options}
 	f.snap.Volumes[v.Name] = v

@@ -21,10 +21,10 @@ type route struct {
 }
 
 // routes is every route of the Docker Engine API, those that work and those
-// that do not. docs/compatibility.md is checked against it.
+// that do not, and Jackstay's own. docs/compatibility.md is checked against it.
 func routes() []route {
 	var all []route
-	for _, part := range [][]route{systemRoutes(), containerRoutes(), streamRoutes(), networkRoutes(), volumeRoutes(), imageRoutes(), missingRoutes()} {
+	for _, part := range [][]route{systemRoutes(), containerRoutes(), streamRoutes(), networkRoutes(), volumeRoutes(), imageRoutes(), extensionRoutes(), missingRoutes()} {
 		all = append(all, part...)
 	}
 	return all

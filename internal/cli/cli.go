@@ -20,6 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/jackstay/jackstay/internal/cli/extensions"
 	"github.com/jackstay/jackstay/internal/version"
 )
 
@@ -148,6 +149,7 @@ func newRoot(dockerCli *command.DockerCli) (*cobra.Command, *dockercli.TopLevelC
 		all.RemoveCommand(c)
 		root.AddCommand(c)
 	}
+	extensions.Add(root, dockerCli)
 	rewordOnDemand(root)
 	return root, dockercli.NewTopLevelCommand(root, dockerCli, opts, root.Flags()), opts
 }

@@ -91,7 +91,7 @@ func (z *Zone) Equal(o *Zone) bool {
 	if z == o {
 		return true
 	}
-	return z != nil && o != nil && maps.Equal(z.Reverse, o.Reverse) &&
+	return z != nil && o != nil && maps.Equal(z.Reverse, o.Reverse) && maps.Equal(z.Nodes, o.Nodes) &&
 		maps.EqualFunc(z.Names, o.Names, slices.Equal)
 }
 

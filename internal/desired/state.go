@@ -128,10 +128,13 @@ type Zones struct {
 }
 
 // Zone is one network's names, lower-case without a final dot, to addresses in
-// no particular order; Reverse holds address to name for PTR.
+// no particular order; Reverse holds address to name for PTR. A name that
+// begins with "*." is a wildcard (RFC 4592); a zone with one has in Nodes every
+// name that exists below it, also those with names below them only.
 type Zone struct {
 	Names   map[string][]netip.Addr
 	Reverse map[netip.Addr]string
+	Nodes   map[string]struct{}
 }
 
 // View is one container's sight: its own link aliases first, then the

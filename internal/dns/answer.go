@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
@@ -59,19 +60,60 @@ func (q *query) answer(z *desired.Zones, container string, request, out []byte, 
 }
 
 // lookup finds a name's addresses: the container's own aliases first, then its
-// networks in order. The first that has the name decides.
+// networks in order. The first that has the name decides, and only where none
+// has it do their wildcards count.
 func lookup(z *desired.Zones, view *desired.View, name []byte) ([]netip.Addr, bool) {
 	if addrs, ok := view.Aliases[string(name)]; ok {
 		return addrs, true
 	}
+	wild := false
 	for _, network := range view.Networks {
 		if zone := z.Networks[network]; zone != nil {
 			if addrs, ok := zone.Names[string(name)]; ok {
 				return addrs, true
 			}
+			wild = wild || zone.Nodes != nil
+		}
+	}
+	if !wild {
+		return nil, false
+	}
+	for _, network := range view.Networks {
+		if zone := z.Networks[network]; zone != nil {
+			if addrs, ok := wildcard(zone, name); ok {
+				return addrs, true
+			}
 		}
 	}
 	return nil, false
+}
+
+// wildcard finds what a zone's wildcards say of a name it does not have (RFC
+// 4592 section 3.3.1): that of the closest name above it that exists, and none
+// further up. A name that only has others below it exists, too: it has no
+// records, and no wildcard covers it.
+func wildcard(zone *desired.Zone, name []byte) ([]netip.Addr, bool) {
+	if zone.Nodes == nil {
+		return nil, false
+	}
+	if _, exists := zone.Nodes[string(name)]; exists {
+		return nil, true
+	}
+	var buf [258]byte
+	star := append(buf[:0], "*."...)
+	for {
+		dot := bytes.IndexByte(name, '.')
+		if dot < 0 {
+			return nil, false
+		}
+		name = name[dot+1:]
+		if addrs, ok := zone.Names[string(append(star, name...))]; ok {
+			return addrs, true
+		}
+		if _, exists := zone.Nodes[string(name)]; exists {
+			return nil, false
+		}
+	}
 }
 
 // reverse finds the name of an address in one of the container's networks.

@@ -86,9 +86,11 @@ func checkLink(s *model.Snapshot, c, target *model.Container, n *model.Network, 
 	if target.Host.NetworkMode == "host" {
 		return errs.New(errs.Invalid, "conflicting options: host type networking can't be used with links. This would result in undefined behavior")
 	}
-	if old := s.Links[model.LinkID(c.ID, n.ID, alias)]; old != nil && old.TargetID != target.ID {
-		return errs.New(errs.Invalid, "Cannot link to /%s AS /%s/%s: the alias %s is already that of /%s",
-			target.Name, c.Name, alias, alias, nameOf(s, old.TargetID))
+	for _, network := range []string{n.ID, ""} { // "": a link over any network
+		if old := s.Links[model.LinkID(c.ID, network, alias)]; old != nil && old.TargetID != target.ID {
+			return errs.New(errs.Invalid, "Cannot link to /%s AS /%s/%s: the alias %s is already that of /%s",
+				target.Name, c.Name, alias, alias, targetName(s, old))
+		}
 	}
 	if endpointOn(s, target.ID, n.ID) == nil && !neighbours(s, c.ID, target.ID) {
 		where := "the network " + n.Name
@@ -103,6 +105,14 @@ func checkLink(s *model.Snapshot, c, target *model.Container, n *model.Network, 
 // neighbours tells whether two containers are on a common network.
 func neighbours(s *model.Snapshot, a, b string) bool {
 	return slices.ContainsFunc(s.ByContainer[a], func(ep *model.Endpoint) bool { return endpointOn(s, b, ep.NetworkID) != nil })
+}
+
+// targetName is whom a link leads to or waits for.
+func targetName(s *model.Snapshot, l *model.Link) string {
+	if l.TargetID == "" {
+		return l.TargetName
+	}
+	return nameOf(s, l.TargetID)
 }
 
 // endpointOn gives the container's endpoint on the network, or nil.

@@ -237,12 +237,16 @@ func TestLinks(t *testing.T) {
 	if err := r.StartContainer(t.Context(), "web"); err == nil || err.Error() != "Cannot link to a non running container: /datastore AS /web/redis" {
 		t.Errorf("start with a stopped target: %v", err)
 	}
-	// The target is gone, and the link with it.
+	// The target is gone, and nothing of the link is seen until it comes back.
 	if err := r.RemoveContainer(t.Context(), "datastore", model.RemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.StartContainer(t.Context(), "web"); err != nil || len(r.Snapshot().Links) != 0 {
+	if err := r.StartContainer(t.Context(), "web"); err != nil || strings.Contains(strings.Join(r.w.procs[web].spec.Env, "\n"), "REDIS_NAME") {
 		t.Errorf("start after the target went: %v", err)
+	}
+	again := r.runContainer(t, "datastore", "serve")
+	if l := r.Snapshot().LinksOf[web][0]; l.TargetID != again {
+		t.Errorf("the link does not lead to the new target: %+v", l)
 	}
 	// One alias for two.
 	r.create(t, "one", "serve")

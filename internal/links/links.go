@@ -24,11 +24,11 @@ func Env(snap *model.Snapshot, containerID string) []string {
 	seen := map[string]bool{}
 	for _, e := range snap.ByContainer[containerID] {
 		for _, l := range snap.LinksOf[containerID] {
-			if l.NetworkID != e.NetworkID || seen[l.Alias] {
+			if l.NetworkID != "" && l.NetworkID != e.NetworkID || seen[l.Alias] {
 				continue
 			}
 			target := snap.Containers[l.TargetID]
-			addr := address(snap, l)
+			addr := address(snap, l.TargetID, e.NetworkID)
 			if target == nil || !addr.IsValid() {
 				continue
 			}
@@ -39,10 +39,10 @@ func Env(snap *model.Snapshot, containerID string) []string {
 	return env
 }
 
-// address gives the target's address on the link's network, IPv4 first.
-func address(snap *model.Snapshot, l *model.Link) netip.Addr {
-	for _, e := range snap.ByContainer[l.TargetID] {
-		if e.NetworkID != l.NetworkID {
+// address gives a container's address on a network, IPv4 first.
+func address(snap *model.Snapshot, containerID, networkID string) netip.Addr {
+	for _, e := range snap.ByContainer[containerID] {
+		if e.NetworkID != networkID {
 			continue
 		}
 		if e.IPv4.IsValid() {

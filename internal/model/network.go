@@ -72,9 +72,12 @@ type Endpoint struct {
 type Link struct {
 	ID          string // ContainerID/NetworkID/Alias
 	ContainerID string // who uses the alias
-	TargetID    string
+	TargetID    string // empty: it waits for a container called TargetName
 	Alias       string
-	NetworkID   string // the network it goes over
+	NetworkID   string // the network it goes over; empty: any that both are on
+	// TargetName is set while the target is not there. The store binds the link
+	// to the first container that takes the name.
+	TargetName string `json:",omitempty"`
 }
 
 // LinkID is a link's key.

@@ -8,18 +8,35 @@ import (
 	"github.com/jackstay/jackstay/internal/model"
 )
 
-// linkTarget is where a link leads: nowhere while its target is not active.
+// linkTarget is where a link leads: nowhere while its target is not there, not
+// active, or on no network that the link goes over.
 func (p *plan) linkTarget(l *model.Link) (*model.Container, *model.Endpoint) {
 	target := p.snap.Containers[l.TargetID]
+	if target != nil {
+		target = ownerOf(p.snap, target)
+	}
 	if target == nil || !target.Active {
 		return nil, nil
 	}
-	for _, e := range p.snap.ByContainer[target.ID] {
-		if e.NetworkID == l.NetworkID {
+	if l.NetworkID != "" {
+		return target, p.endpointOn(target, l.NetworkID)
+	}
+	for _, own := range p.snap.ByContainer[l.ContainerID] { // any network: the first both are on
+		if e := p.endpointOn(target, own.NetworkID); e != nil && bridged(p.snap.Networks[own.NetworkID]) {
 			return target, e
 		}
 	}
 	return nil, nil
+}
+
+// endpointOn gives a container's endpoint on a network, or nil.
+func (p *plan) endpointOn(c *model.Container, networkID string) *model.Endpoint {
+	for _, e := range p.snap.ByContainer[c.ID] {
+		if e.NetworkID == networkID {
+			return e
+		}
+	}
+	return nil
 }
 
 // aliases gives the link aliases of a container, on every network.

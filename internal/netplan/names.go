@@ -42,7 +42,11 @@ func (p *plan) names(c *model.Container) {
 		p.enter(zone, shortID(c.ID), addrs)
 		p.enter(zone, full, addrs)
 		for _, alias := range e.Aliases {
-			p.enter(zone, strings.ToLower(alias), addrs)
+			alias = strings.ToLower(alias)
+			p.enter(zone, alias, addrs)
+			if strings.HasPrefix(alias, "*.") {
+				p.wild[zone] = struct{}{}
+			}
 		}
 		for _, a := range addrs {
 			zone.Reverse[a] = full
@@ -66,11 +70,36 @@ func (p *plan) enter(zone *desired.Zone, name string, addrs []netip.Addr) {
 }
 
 // finishZones sorts what came in the order of a map, so that equal choices make
-// equal plans.
+// equal plans, and lists the nodes of zones with wildcards.
 func (p *plan) finishZones() {
 	for s := range p.shared {
 		slices.SortFunc(s.zone.Names[s.name], netip.Addr.Compare)
 	}
+	for zone := range p.wild {
+		zone.Nodes = nodes(zone.Names)
+	}
+}
+
+// nodes gives every name below one that has a wildcard, those in between without
+// addresses included: they exist in the sense of RFC 4592 section 2.2, so that
+// the wildcard does not cover them. Names elsewhere can be looked up upstream.
+func nodes(names map[string][]netip.Addr) map[string]struct{} {
+	out := map[string]struct{}{}
+	for name := range names {
+		var below []string
+		for up, more := name, true; more; {
+			below = append(below, up)
+			if _, up, more = strings.Cut(up, "."); !more {
+				break
+			}
+			if _, wild := names["*."+up]; wild {
+				for _, n := range below {
+					out[n] = struct{}{}
+				}
+			}
+		}
+	}
+	return out
 }
 
 // view gives what a container with at least one interface sees.

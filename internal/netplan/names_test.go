@@ -156,3 +156,56 @@ func TestPublish(t *testing.T) {
 		t.Errorf("claims: %v, want %v", s.Claims, wantClaims)
 	}
 }
+
+func TestWildcards(t *testing.T) {
+	w := newWorld()
+	w.network("p", "test", "10.1.0.0/24")
+	w.network("d", "dev", "10.2.0.0/24")
+	a, b := w.container("aaaaaaaaaaaa", "a"), w.container("bbbbbbbbbbbb", "b")
+	w.join(a, "p", "10.1.0.3").Aliases = []string{"*.Foo.test", "deep.er.foo.test", "www.example.com"}
+	w.join(b, "p", "10.1.0.2").Aliases = []string{"*.foo.test"}
+	w.join(b, "d", "10.2.0.2").Aliases = []string{"x.foo.test"}
+	zones := Plan(w.snapshot(), facts()).Zones.Networks
+	if got := zones["p"].Names["*.foo.test"]; !reflect.DeepEqual(got, addrs("10.1.0.2", "10.1.0.3")) {
+		t.Errorf("a wildcard of two: %v", got)
+	}
+	want := map[string]struct{}{"*.foo.test": {}, "deep.er.foo.test": {}, "er.foo.test": {}}
+	if !reflect.DeepEqual(zones["p"].Nodes, want) {
+		t.Errorf("nodes: %v, want %v", zones["p"].Nodes, want)
+	}
+	if zones["d"].Nodes != nil {
+		t.Errorf("nodes of a zone without wildcards: %v", zones["d"].Nodes)
+	}
+}
+
+// A link without a network goes over the first that both are on, and one that
+// waits for a name goes nowhere.
+func TestLinksOverAnyNetwork(t *testing.T) {
+	w := newWorld()
+	w.network("p", "prod", "10.1.0.0/24")
+	w.network("d", "dev", "10.2.0.0/24")
+	w.network("n", "none", "10.3.0.0/24").Driver = model.DriverNull
+	web, db, far := w.container("aaaaaaaaaaaa", "web"), w.container("bbbbbbbbbbbb", "db"), w.container("cccccccccccc", "far")
+	side := w.container("dddddddddddd", "side")
+	side.Host.NetworkMode = model.NetworkMode("container:" + db.ID)
+	for i, c := range []*model.Container{web, db, far} {
+		w.join(c, "n", "10.3.0."+string(rune('2'+i))).IPv4 = netip.Prefix{}
+	}
+	w.join(web, "p", "10.1.0.2")
+	w.join(web, "d", "10.2.0.2")
+	w.join(db, "d", "10.2.0.3")
+	w.link(web, db, "", "store")
+	w.link(web, far, "", "far")
+	w.link(web, side, "", "side")
+	waits := w.link(web, db, "", "later")
+	waits.TargetID, waits.TargetName = "", "later"
+	aliases := func() map[string][]netip.Addr { return Plan(w.snapshot(), facts()).Zones.Views[web.ID].Aliases }
+	if got, want := aliases(), map[string][]netip.Addr{"store": addrs("10.2.0.3"), "side": addrs("10.2.0.3")}; !reflect.DeepEqual(got, want) {
+		t.Errorf("aliases: %v, want %v", got, want)
+	}
+	w.join(db, "p", "10.1.0.3")
+	w.join(far, "p", "10.1.0.4")
+	if got, want := aliases(), map[string][]netip.Addr{"store": addrs("10.1.0.3"), "side": addrs("10.1.0.3"), "far": addrs("10.1.0.4")}; !reflect.DeepEqual(got, want) {
+		t.Errorf("aliases when both are on another network: %v, want %v", got, want)
+	}
+}

@@ -44,6 +44,7 @@ type plan struct {
 	resolvConf  string                        // of a container without --dns options
 	sysctls     map[string]string             // of a container without --sysctl
 	shared      map[sharedName]struct{}       // zone entries with several addresses
+	wild        map[*desired.Zone]struct{}    // those with a wildcard
 	joined      map[string][]*model.Container // owner ID to the active containers in its namespace
 
 	// For a Planner: what the plan before made and this one has, by owner ID,
@@ -66,7 +67,7 @@ func (p *plan) run() {
 
 func newPlan(snap *model.Snapshot, f Facts) *plan {
 	n, nets, ports := len(snap.Containers), len(snap.Networks), len(snap.Ports)
-	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), shared: map[sharedName]struct{}{}}
+	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), shared: map[sharedName]struct{}{}, wild: map[*desired.Zone]struct{}{}}
 	p.resolvConf = resolvConf([]netip.Addr{resolver.Addr()}, f.Search, withNdots(f.ResolvOptions))
 	p.hostGateway = hostGateway(snap, f)
 	p.out = &desired.State{

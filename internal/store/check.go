@@ -97,12 +97,16 @@ func checkLink(s *model.Snapshot, l *model.Link) error {
 	if l == nil {
 		return nil
 	}
-	for _, id := range []string{l.ContainerID, l.TargetID} {
-		if s.Containers[id] == nil {
-			return fmt.Errorf("link %s is of container %s, which does not exist", l.ID, id)
-		}
+	if s.Containers[l.ContainerID] == nil {
+		return fmt.Errorf("link %s is of container %s, which does not exist", l.ID, l.ContainerID)
 	}
-	if s.Networks[l.NetworkID] == nil {
+	switch {
+	case l.TargetID != "" && s.Containers[l.TargetID] == nil:
+		return fmt.Errorf("link %s leads to container %s, which does not exist", l.ID, l.TargetID)
+	case (l.TargetID == "") == (l.TargetName == ""):
+		return fmt.Errorf("link %s has to have a target or to wait for a name, not both", l.ID)
+	}
+	if l.NetworkID != "" && s.Networks[l.NetworkID] == nil {
 		return fmt.Errorf("link %s goes over network %s, which does not exist", l.ID, l.NetworkID)
 	}
 	return nil

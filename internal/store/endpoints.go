@@ -101,6 +101,11 @@ func (tx *Tx) PutLink(l *model.Link) error {
 	if l.Alias == "" || l.ID != model.LinkID(l.ContainerID, l.NetworkID, l.Alias) {
 		return errs.New(errs.Invalid, "link %q does not carry the ID of its container, network and alias", l.ID)
 	}
+	tx.putLink(l)
+	return nil
+}
+
+func (tx *Tx) putLink(l *model.Link) {
 	s := tx.snap
 	tx.touch(kindLink, l.ID)
 	mine(tx, ownLinks, &s.Links)[l.ID] = l
@@ -108,7 +113,6 @@ func (tx *Tx) PutLink(l *model.Link) error {
 	of = append(of, l)
 	slices.SortFunc(of, compareLinks)
 	mine(tx, ownLinksOf, &s.LinksOf)[l.ContainerID] = of
-	return nil
 }
 
 func compareLinks(a, b *model.Link) int { return cmp.Compare(a.ID, b.ID) }

@@ -95,14 +95,17 @@ func TestDeletedStaysDeleted(t *testing.T) {
 	s := open(t, path)
 	must(t, s, full)
 	snap := must(t, s, func(tx *Tx) error {
-		tx.DeleteContainer("b") // with endpoint f and the link that leads to it
+		tx.DeleteContainer("b") // with endpoint f; the link that leads to it waits for its name
 		tx.DeleteVolume("v")
 		tx.DeleteVolume("v")
 		tx.DeleteContainer("absent")
 		return nil
 	})
 	for range 2 {
-		if len(snap.Containers) != 1 || len(snap.Endpoints) != 1 || len(snap.Links) != 0 || len(snap.Volumes) != 0 || snap.ContainerNames["db"] != "" {
+		if l := snap.Links[model.LinkID("a", "n", "db")]; l == nil || l.TargetID != "" || l.TargetName != "db" {
+			t.Fatalf("the link to it: %+v", l)
+		}
+		if len(snap.Containers) != 1 || len(snap.Endpoints) != 1 || len(snap.Links) != 1 || len(snap.Volumes) != 0 || snap.ContainerNames["db"] != "" {
 			t.Fatalf("left: %+v", snap)
 		}
 		if err := Check(snap); err != nil {
@@ -173,6 +176,12 @@ func TestRefusals(t *testing.T) {
 		{"link to nobody", func(tx *Tx) error {
 			return tx.PutLink(&model.Link{ID: model.LinkID("a", "n", "x"), ContainerID: "a", NetworkID: "n", Alias: "x", TargetID: "z"})
 		}, errs.Unknown},
+		{"link to nobody and no name", func(tx *Tx) error {
+			return tx.PutLink(&model.Link{ID: model.LinkID("a", "n", "x"), ContainerID: "a", NetworkID: "n", Alias: "x"})
+		}, errs.Unknown},
+		{"link over nothing", func(tx *Tx) error {
+			return tx.PutLink(&model.Link{ID: model.LinkID("a", "z", "x"), ContainerID: "a", NetworkID: "z", Alias: "x", TargetID: "b"})
+		}, errs.Unknown},
 		{"link under another ID", func(tx *Tx) error {
 			return tx.PutLink(&model.Link{ID: "x", ContainerID: "a", NetworkID: "n", Alias: "x", TargetID: "b"})
 		}, errs.Invalid},
@@ -236,6 +245,40 @@ func TestPanicLeavesEverythingAsItWas(t *testing.T) {
 		_ = put("z", "z")(leaked)
 	}()
 	must(t, s, put("c", "after")) // the lock was let go
+}
+
+// A link waits for a name, is bound to whoever takes it, by creation or by
+// rename, follows them, and waits again for the name they had last.
+func TestLinksWaitForTheirTarget(t *testing.T) {
+	s := fresh(t)
+	must(t, s, full)
+	id := model.LinkID("a", "", "x")
+	for i, step := range []struct {
+		fn   func(tx *Tx) error
+		want string // target ID and the name waited for
+	}{
+		{func(tx *Tx) error {
+			return tx.PutLink(&model.Link{ID: id, ContainerID: "a", Alias: "x", TargetName: "later"})
+		}, " later"},
+		{func(tx *Tx) error { return tx.PutContainer(&model.Container{ID: "c", Name: "other"}) }, " later"},
+		{func(tx *Tx) error { return tx.PutContainer(&model.Container{ID: "c", Name: "later"}) }, "c "},
+		{func(tx *Tx) error { return tx.PutContainer(&model.Container{ID: "c", Name: "last"}) }, "c "},
+		{func(tx *Tx) error { tx.DeleteContainer("c"); return nil }, " last"},
+		{func(tx *Tx) error { return tx.PutContainer(&model.Container{ID: "a", Name: "last"}) }, " last"}, // nobody links to itself
+		{func(tx *Tx) error { return tx.PutContainer(&model.Container{ID: "a", Name: "web"}) }, " last"},
+		{func(tx *Tx) error { return tx.PutContainer(&model.Container{ID: "d", Name: "last"}) }, "d "},
+	} {
+		snap := must(t, s, step.fn)
+		if l := snap.Links[id]; l == nil || l.TargetID+" "+l.TargetName != step.want {
+			t.Errorf("step %d: %+v, want %q", i, l, step.want)
+		}
+		if err := Check(snap); err != nil {
+			t.Errorf("step %d: %v", i, err)
+		}
+	}
+	if snap := must(t, s, func(tx *Tx) error { tx.DeleteContainer("a"); return nil }); len(snap.Links) != 0 {
+		t.Errorf("links of nobody: %v", snap.Links)
+	}
 }
 
 func TestTransactionSeesItsOwnWrites(t *testing.T) {

@@ -80,8 +80,26 @@ func (tx *Tx) PutContainer(c *model.Container) error {
 			delete(names, old.Name)
 		}
 		names[c.Name] = c.ID
+		if err := tx.bindLinks(c); err != nil {
+			return err
+		}
 	}
 	tx.indexPorts(c.ID, old, c)
+	return nil
+}
+
+// bindLinks leads the links that wait for a container's name to it.
+func (tx *Tx) bindLinks(c *model.Container) error {
+	for _, l := range tx.snap.Links {
+		if l.TargetID != "" || l.TargetName != c.Name || l.ContainerID == c.ID {
+			continue
+		}
+		bound := *l
+		bound.TargetID, bound.TargetName = c.ID, ""
+		if err := tx.PutLink(&bound); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -130,8 +148,8 @@ func (tx *Tx) indexPorts(id string, old, c *model.Container) {
 	}
 }
 
-// DeleteContainer deletes a container with its endpoints, its links and the
-// links that lead to it.
+// DeleteContainer deletes a container with its endpoints and its links. Links
+// of others that lead to it wait for the next container of its name.
 func (tx *Tx) DeleteContainer(id string) {
 	s := tx.snap
 	old, ok := s.Containers[id]
@@ -143,8 +161,13 @@ func (tx *Tx) DeleteContainer(id string) {
 		tx.DeleteEndpoint(e.ID)
 	}
 	for _, l := range s.Links {
-		if l.ContainerID == id || l.TargetID == id {
+		switch {
+		case l.ContainerID == id:
 			tx.DeleteLink(l.ID)
+		case l.TargetID == id:
+			waiting := *l
+			waiting.TargetID, waiting.TargetName = "", old.Name
+			tx.putLink(&waiting)
 		}
 	}
 	delete(mine(tx, ownContainers, &s.Containers), id)

@@ -36,7 +36,9 @@ type ending struct {
 }
 
 // changes gives what ends when old is replaced: of old what current does not
-// have the same, and of fresh the UDP ports.
+// have the same, and of fresh the UDP ports. A TCP port that leads elsewhere at
+// once lets its connections finish where they are: the other end of each is
+// bound to them, and closes them if it goes; only new ones meet the new target.
 func changes(old, current, fresh desired.Firewall) ending {
 	e := ending{map[published][]desired.Target{}, map[published][]netip.Addr{}}
 	drop := func(proto string, port uint16, t desired.Target) {
@@ -44,12 +46,12 @@ func changes(old, current, fresh desired.Firewall) ending {
 		e.dropped[p] = append(e.dropped[p], t)
 	}
 	for c, t := range old.Publish {
-		if current.Publish[c] != t {
+		if now, there := current.Publish[c]; now != t && !(there && c.Proto == "tcp") {
 			drop(c.Proto, c.Port, t)
 		}
 	}
 	for k, t := range old.PublishAny {
-		if current.PublishAny[k] != t {
+		if now, there := current.PublishAny[k]; now != t && !(there && k.Proto == "tcp") {
 			drop(k.Proto, k.Port, t)
 		}
 	}

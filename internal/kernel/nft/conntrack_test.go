@@ -82,7 +82,7 @@ func TestFlowsFollowPort(t *testing.T) {
 }
 
 // An established TCP connection through an unpublished port ends; one through
-// another port goes on.
+// another port goes on, and so does one through a port that leads elsewhere now.
 func TestDeletedPortEndsConnections(t *testing.T) {
 	if !alone(t) {
 		return
@@ -134,6 +134,20 @@ func TestDeletedPortEndsConnections(t *testing.T) {
 	if !echoes(gone) || !echoes(stays) {
 		t.Fatal("no connection to begin with")
 	}
+	moved := desired.Firewall{PublishAny: map[desired.PortKey]desired.Target{{Proto: "tcp", Port: 7002}: to("172.30.2.2:80")}}
+	must(t, f.Update(t.Context(), moved, port(7002)))
+	f.flows.wait()
+	if !echoes(stays) {
+		t.Error("a connection was cut when its port moved")
+	}
+	var fresh net.Conn
+	must(t, l.places["outside"].in(func() (err error) { fresh, err = net.Dial("tcp", "192.0.2.1:7002"); return err }))
+	_ = fresh.SetDeadline(time.Now().Add(probeTimeout))
+	buf := make([]byte, 100)
+	if n, _ := fresh.Read(buf); string(buf[:n]) != "b1 sees 192.0.2.2" {
+		t.Errorf("a new connection met %q", buf[:n])
+	}
+	_ = fresh.Close()
 	must(t, f.Update(t.Context(), empty(), port(7001)))
 	f.flows.wait()
 	if echoes(gone) || !echoes(stays) {

@@ -1,0 +1,120 @@
+package extensions
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/docker/cli/cli/command"
+	"github.com/docker/cli/cli/flags"
+	"github.com/spf13/cobra"
+)
+
+// daemon answers as one with a container called add does, and keeps what it is
+// asked.
+type daemon struct{ asked []string }
+
+func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	w.Header().Set("Content-Type", "application/json")
+	switch {
+	case r.URL.Path == "/_ping":
+		w.Header().Set("Api-Version", "1.55")
+		return
+	case strings.HasSuffix(r.URL.Path, "/containers/add/json"):
+		fmt.Fprint(w, `{"Name":"/add","NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}}}`)
+		return
+	}
+	d.asked = append(d.asked, strings.TrimSpace(fmt.Sprint(r.Method, " ", r.URL.RequestURI(), " ", string(body))))
+	switch {
+	case strings.Contains(r.URL.Path, "nobody"), strings.HasSuffix(r.URL.Path, "/containers/rm/json"):
+		w.WriteHeader(404)
+		fmt.Fprint(w, `{"message":"No such container: nobody"}`)
+	case r.Method == "POST" && strings.HasSuffix(r.URL.Path, "/ports"):
+		fmt.Fprint(w, `{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}}`)
+	case strings.HasSuffix(r.URL.Path, "/leases"):
+		fmt.Fprint(w, `[{"Address":"10.0.0.1","Container":"gateway","State":"reserved"},{"Address":"10.0.0.2","MacAddress":"02:00:00:00:00:01","Container":"web","State":"active"}]`)
+	case r.Method == "GET" && strings.HasSuffix(r.URL.Path, "/links"):
+		fmt.Fprint(w, `[{"Container":"web","Alias":"store","Target":"db","Network":"dev","Addresses":["10.0.0.3"],"State":"up"}]`)
+	case r.Method == "GET":
+		fmt.Fprint(w, `[{"Container":"web","Aliases":["www","*.foo.test"]}]`)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// run runs one command line against a daemon, with docker/cli's port command
+// replaced by one that prints what it is given.
+func run(t *testing.T, args ...string) (asked []string, out string, err error) {
+	t.Helper()
+	d := &daemon{}
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: d}
+	go func() { _ = srv.Serve(l) }()
+	defer srv.Close()
+	var stdout bytes.Buffer
+	dockerCli, err := command.NewDockerCli(command.WithOutputStream(&stdout), command.WithErrorStream(io.Discard))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dockerCli.Initialize(&flags.ClientOptions{Hosts: []string{"unix://" + socket}}); err != nil {
+		t.Fatal(err)
+	}
+	root := &cobra.Command{Use: "jackstay", SilenceUsage: true, SilenceErrors: true}
+	port := &cobra.Command{Use: "port", Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error {
+		fmt.Fprintln(&stdout, "docker's port", args)
+		return nil
+	}}
+	root.AddCommand(port, &cobra.Command{Use: "network"}, &cobra.Command{Use: "container"})
+	Add(root, dockerCli)
+	root.SetArgs(args)
+	root.SetOut(io.Discard)
+	err = root.ExecuteContext(t.Context())
+	return d.asked, stdout.String(), err
+}
+
+func TestCommandLines(t *testing.T) {
+	for _, c := range []struct{ line, asked, out, err string }{
+		{"port add web 8080:80", `POST /containers/web/ports {"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}]}}`, "80/tcp -> 0.0.0.0:8080\n", ""},
+		{"port add web 127.0.0.1:1-2:3-4/udp", `"3/udp":[{"HostIp":"127.0.0.1","HostPort":"1"}],"4/udp":[{"HostIp":"127.0.0.1","HostPort":"2"}]`, "", ""},
+		{"port add web 99999:1", "", "", "99999"},
+		{"port add nobody 1:1", "POST /containers/nobody/ports", "", "Error response from daemon: No such container: nobody"},
+		{"port rm web 8080 9000-9001/udp", "DELETE /containers/web/ports?port=8080&port=9000-9001%2Fudp", "", ""},
+		{"port add", "", "docker's port [add]\n", ""}, // there is a container of that name
+		{"port add 80", "", "docker's port [add 80]\n", ""},
+		{"port rm 80", "", "", "requires at least 2 arguments"}, // there is none
+		{"port web 80", "", "docker's port [web 80]\n", ""},
+		{"alias add dev web www *.foo.test", `POST /networks/dev/aliases {"Aliases":["www","*.foo.test"],"Container":"web"}`, "", ""},
+		{"alias rm dev web www", "DELETE /networks/dev/aliases?alias=www&container=web", "", ""},
+		{"alias add dev web", "", "", "requires at least 3 arguments"},
+		{"alias ls dev", "GET /networks/dev/aliases", "www, *.foo.test", ""},
+		{"alias mv", "", "", "unknown command: jackstay alias mv"},
+		{"link add web db:store", `POST /containers/web/links {"Alias":"store","Target":"db","Wait":false}`, "", ""},
+		{"link add --wait web db", `"Wait":true`, "", ""},
+		{"link rm web store", "DELETE /containers/web/links?alias=store", "", ""},
+		{"link ls", "GET /links", "10.0.0.3", ""},
+		{"link ls web", "GET /containers/web/links", "10.0.0.3", ""},
+		{"network leases dev", "GET /networks/dev/leases", "(gateway)", ""},
+		{"swap old new", "POST /containers/old/swap?with=new", "", ""},
+	} {
+		asked, out, err := run(t, strings.Fields(c.line)...)
+		if got := strings.Join(asked, "\n"); !strings.Contains(got, c.asked) || c.asked == "" && strings.Contains(got, "ports") {
+			t.Errorf("%s asked %q, want %q", c.line, got, c.asked)
+		}
+		if !strings.Contains(out, c.out) {
+			t.Errorf("%s printed %q, want %q", c.line, out, c.out)
+		}
+		if (c.err == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v, want %q", c.line, err, c.err)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+	"github.com/jackstay/jackstay/internal/store"
+)
+
+// Swap moves what others reach one running container by to another, in one
+// step: published ports, aliases, and links that lead to it. Connections to the
+// old one may finish; every new one meets the new one. Addresses and names stay.
+func (e *Engine) Swap(ctx context.Context, oldRef, newRef string) error {
+	from, err := e.FindContainer(oldRef)
+	if err != nil {
+		return err
+	}
+	to, err := e.FindContainer(newRef)
+	if err != nil {
+		return err
+	}
+	if from.ID == to.ID {
+		return errs.New(errs.Invalid, "container %s cannot be swapped with itself", from.Name)
+	}
+	for _, id := range sorted(from.ID, to.ID) { // always in this order: two swaps must not wait for each other
+		_, unlock := e.lock(id)
+		defer unlock()
+	}
+	var sw *swap
+	snap, err := e.store.Update(func(tx *store.Tx) (err error) {
+		if sw, err = newSwap(tx.Snapshot(), from.ID, to.ID, oldRef, newRef); err != nil {
+			return err
+		}
+		return sw.put(tx)
+	})
+	if err != nil {
+		return err
+	}
+	e.containerEvent(sw.to, "swap", "from", from.ID)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
+	defer cancel()
+	err = errors.Join(e.network.Wait(ctx, to.ID, snap.Revision), e.network.Wait(ctx, from.ID, snap.Revision))
+	if err != nil {
+		return fmt.Errorf("container %s has taken the place of %s, but not all of its network is there yet: %w", to.Name, from.Name, err)
+	}
+	return nil
+}
+
+func sorted(ids ...string) []string { slices.Sort(ids); return ids }
+
+// swap is what moves: the new records of both and those of their memberships.
+type swap struct {
+	from, to  *model.Container
+	endpoints []*model.Endpoint
+	links     []*model.Link
+}
+
+func newSwap(s *model.Snapshot, from, to, oldRef, newRef string) (*swap, error) {
+	a, err := changeable(s, from, oldRef)
+	if err != nil {
+		return nil, err
+	}
+	b, err := changeable(s, to, newRef)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range []*model.Container{a, b} {
+		if !c.Active || !c.State.Running() {
+			return nil, errs.New(errs.Conflict, "container %s is not running: a swap needs both to run", c.Name)
+		}
+	}
+	sw := &swap{}
+	for _, step := range []func(*model.Snapshot, *model.Container, *model.Container) error{sw.movePorts, sw.moveAliases, sw.moveLinks} {
+		if err := step(s, a, b); err != nil {
+			return nil, err
+		}
+	}
+	return sw, nil
+}
+
+// movePorts makes new records: the host ports held now move with their bindings.
+func (sw *swap) movePorts(s *model.Snapshot, a, b *model.Container) error {
+	old, next := *a, *b
+	sw.from, sw.to = &old, &next
+	if len(a.Ports) == 0 && len(a.Host.PortBindings) == 0 && !a.Host.PublishAllPorts {
+		return nil
+	}
+	if _, err := publishingNetwork(s, b); err != nil {
+		return err
+	}
+	unrollPublishAll(&old)
+	next.Host.PortBindings = append(slices.Clone(b.Host.PortBindings), old.Host.PortBindings...)
+	next.Ports = append(slices.Clone(b.Ports), a.Ports...)
+	next.Remembered = slices.Clone(next.Ports)
+	next.Config.ExposedPorts = slices.Clone(b.Config.ExposedPorts)
+	for _, p := range old.Host.PortBindings {
+		next.Config.ExposedPorts = append(next.Config.ExposedPorts, p.Port)
+	}
+	next.Config.ExposedPorts = model.SortPorts(next.Config.ExposedPorts)
+	old.Host.PortBindings, old.Ports, old.Remembered = nil, nil, nil
+	return nil
+}
+
+func (sw *swap) moveAliases(s *model.Snapshot, a, b *model.Container) error {
+	for _, ep := range s.ByContainer[a.ID] {
+		if len(ep.Aliases) == 0 {
+			continue
+		}
+		n := s.Networks[ep.NetworkID]
+		other := endpointOn(s, b.ID, n.ID)
+		if other == nil {
+			return errs.New(errs.Conflict, "container %s has aliases on network %s (%s) and container %s is not on it: connect it first (jackstay network connect %s %s)",
+				a.Name, n.Name, strings.Join(ep.Aliases, ", "), b.Name, n.Name, b.Name)
+		}
+		old, next := *ep, *other
+		old.Aliases, next.Aliases = nil, slices.Clone(other.Aliases)
+		for _, name := range ep.Aliases {
+			if indexName(next.Aliases, name) < 0 {
+				next.Aliases = append(next.Aliases, name)
+			}
+		}
+		sw.endpoints = append(sw.endpoints, &old, &next)
+	}
+	return nil
+}
+
+// moveLinks leads others' links to b. Those of b itself stay.
+func (sw *swap) moveLinks(s *model.Snapshot, a, b *model.Container) error {
+	for _, l := range s.Links {
+		if l.TargetID != a.ID || l.ContainerID == b.ID {
+			continue
+		}
+		if len(linkRoutes(s, l, a.ID)) > 0 && len(linkRoutes(s, l, b.ID)) == 0 {
+			return errs.New(errs.Conflict, "the link %s of container %s leads to %s, and container %s is on no network it could go over: connect it first (jackstay network connect)",
+				l.Alias, nameOf(s, l.ContainerID), a.Name, b.Name)
+		}
+		moved := *l
+		moved.TargetID = b.ID
+		sw.links = append(sw.links, &moved)
+	}
+	return nil
+}
+
+// linkRoutes lists the networks over which a link could lead to a container.
+func linkRoutes(s *model.Snapshot, l *model.Link, target string) []string {
+	return slices.DeleteFunc(commonNetworks(s, l.ContainerID, target), func(id string) bool {
+		return l.NetworkID != "" && l.NetworkID != id
+	})
+}
+
+// put stores the new records, the giver's first: what it held is free then.
+func (sw *swap) put(tx *store.Tx) error {
+	for _, c := range []*model.Container{sw.from, sw.to} {
+		if err := tx.PutContainer(c); err != nil {
+			return err
+		}
+	}
+	for _, l := range sw.links {
+		if err := tx.PutLink(l); err != nil {
+			return err
+		}
+	}
+	return putEndpoints(tx, sw.endpoints)
+}

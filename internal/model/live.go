@@ -1,0 +1,40 @@
+package model
+
+import "net/netip"
+
+// LinkRequest asks for a link on a container that is there already.
+type LinkRequest struct {
+	Target string // name or ID of a container
+	Alias  string // empty: the target's name as given
+	// Wait stores the link even if it leads nowhere yet: the first container
+	// that is called Target gets it.
+	Wait bool
+}
+
+// PublishedPort names host ports to take back: those from From to To of one
+// protocol, on HostIP alone or, when that is invalid, on whatever address.
+type PublishedPort struct {
+	HostIP   netip.Addr
+	From, To uint16
+	Proto    string
+}
+
+// Lease is one address of a network that is not free.
+type Lease struct {
+	Address     netip.Addr
+	MAC         string // empty: reserved
+	Container   string // name; of a reserved one what it is for
+	ContainerID string
+	State       LeaseState
+}
+
+// LeaseState says what an address is taken by.
+type LeaseState string
+
+// The states of a lease: in use by a container with a network now, kept for
+// one that is stopped, or given to no container at all.
+const (
+	LeaseActive   LeaseState = "active"
+	LeaseKept     LeaseState = "kept"
+	LeaseReserved LeaseState = "reserved"
+)
