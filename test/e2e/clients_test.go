@@ -22,7 +22,7 @@ type step struct {
 func try(h *host.Host, steps []step) {
 	h.T.Helper()
 	for _, s := range steps {
-		r := h.TrySh(s.line)
+		r := h.TrySh(retry + s.line)
 		if r.Code != s.code {
 			h.T.Errorf("$ %s\nexit code %d, want %d\n%s%s", s.line, r.Code, s.code, r.Stdout, r.Stderr)
 		}
@@ -37,6 +37,10 @@ func try(h *host.Host, steps []step) {
 		}
 	}
 }
+
+// retry lets a line wait for a server that is started and not yet listening.
+const retry = `retry() { for i in 1 2 3 4 5 6 7 8 9; do "$@" 2>/dev/null && return; sleep 0.3; done; "$@"; }
+`
 
 const id64 = `[0-9a-f]{64}`
 
@@ -120,7 +124,7 @@ func TestDockerLifecycle(t *testing.T) {
 		{line: `docker exec db sh -c 'exit 3'`, code: 3},
 		{line: `docker exec idle true`, code: 1, says: `is not running`},
 		{line: `docker exec --privileged db grep CapEff /proc/self/status`, want: `CapEff:\s+000001[0-9a-f]{10}`},
-		{line: `script -qec 'docker exec -it db tty' /dev/null </dev/null`, want: `/dev/pts/\d+`},
+		{line: `script -qec 'docker exec -it db tty' /dev/null </dev/null`, want: `.*/dev/pts/\d+`},
 		{line: `script -qec 'stty rows 33 cols 77; docker exec -it db sh -c "sleep 0.2; stty size"' /dev/null </dev/null`, want: `.*33 77`},
 
 		// update.
@@ -181,7 +185,7 @@ func TestDockerAttach(t *testing.T) {
 	h := host.New(t)
 	// ttyLine types into a terminal what the first command writes, slowly.
 	tty := func(typed, line string) string {
-		return `(sleep 0.5; ` + typed + `; sleep 0.4) | script -qec '` + line + `' /dev/null | tr -d '\r'`
+		return `(sleep 1.5; ` + typed + `; sleep 0.4) | script -qec '` + line + `' /dev/null | tr -d '\r'`
 	}
 	const ctrlPQ = `printf "\020\021"`
 	try(h, []step{
@@ -192,7 +196,7 @@ func TestDockerAttach(t *testing.T) {
 		{line: tty(`printf "tty\n"; sleep 0.3; `+ctrlPQ, `docker exec -it sh sh`), want: `.*/dev/pts/.*`},
 		{line: tty(`printf "exit 4\n"`, `docker attach sh; echo code $?`), want: `.*code 4`},
 		// Without a terminal: output from now on, and the exit code at the end.
-		{line: `docker run -d --name talk busybox sh -c 'sleep 1; echo late; echo words >&2; exit 6'`, want: id64},
+		{line: `docker run -d --name talk busybox sh -c 'sleep 2; echo late; echo words >&2; exit 6'`, want: id64},
 		{line: `docker attach --no-stdin talk`, code: 6, want: `late`, says: "words\n"},
 		{line: `echo typed | docker run -i --name cat busybox cat`, want: `typed`},
 		{line: `echo again | docker start -ai cat`, want: `again`},
@@ -201,7 +205,7 @@ func TestDockerAttach(t *testing.T) {
 		{line: `docker logs -f slow`, want: "1\n2\n3"},
 		{line: `docker run --rm -a stderr busybox sh -c 'echo out; echo err >&2'`, says: "err\n"},
 		// Signals typed at the client reach the container.
-		{line: `docker run --name int busybox sh -c 'trap "exit 8" INT; while :; do sleep 0.1; done' & sleep 0.7; kill -INT $!; wait $!`, code: 8},
+		{line: `docker run --name int busybox sh -c 'trap "exit 8" INT; while :; do sleep 0.1; done' & sleep 1.5; kill -INT $!; wait $!`, code: 8},
 	})
 }
 

@@ -63,7 +63,7 @@ func TestCompose(t *testing.T) {
 		{line: quiet(`exec -T web env`), want: `.*CACHE_PORT_6379_TCP=tcp://172\..*CACHE_ENV_PASSWORD=secret.*COLOR=red.*`},
 		{line: quiet(`exec -T web sh -c 'cat /sys/class/net/*/mtu | sort -n | head -1'`), want: `1400`},
 		{line: quiet(`exec -T db id -u`), want: `0`},
-		{line: `probe get tcp:$(` + quiet(`port web 8000`) + `)`, want: `web 172\..*`},
+		{line: `retry probe get tcp:$(` + quiet(`port web 8000`) + `)`, want: `web 172\..*`},
 		{line: `docker ps --filter label=com.docker.compose.service=db --filter label=role=database --format '{{.Names}} {{.Mounts}}'`, want: `shop_db_1 shop_data`},
 		{line: `docker network ls --filter label=com.docker.compose.project=shop --format '{{.Name}}' | sort`, want: "shop_back\nshop_front"},
 		{line: quiet(`up -d`), want: "shop_db_1 is up-to-date\nshop_web_1 is up-to-date"},

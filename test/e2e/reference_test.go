@@ -37,10 +37,10 @@ func TestReferenceUsingMultipleContainers(t *testing.T) {
 		{line: `jackstay logs ticktock`},
 		{line: `jackstay stop -t 1 ticktock && jackstay rm ticktock`, want: "ticktock\nticktock"},
 		{line: `jackstay run -d -P nginx`, want: id64},
-		{line: `probe get tcp:127.0.0.1:$(jackstay port $(jackstay ps -lq) 80 | cut -d: -f2)`, want: `nginx 172\.17\.0\.1`},
+		{line: `retry probe get tcp:127.0.0.1:$(jackstay port $(jackstay ps -lq) 80 | cut -d: -f2)`, want: `nginx 172\.17\.0\.1`},
 		{line: `jackstay ps -l --format '{{.Ports}}'`, want: `0\.0\.0\.0:\d+->80/tcp`},
 		{line: `jackstay run -d -p 80:80 nginx && jackstay run -d -p 8080:80 -p 8888:80 nginx`, want: id64 + `\n` + id64},
-		{line: `for p in 80 8080 8888; do probe get tcp:127.0.0.1:$p; done | sort | uniq -c`, want: ` *3 nginx 172\.17\.0\.1`},
+		{line: `for p in 80 8080 8888; do retry probe get tcp:127.0.0.1:$p; done | sort | uniq -c`, want: ` *3 nginx 172\.17\.0\.1`},
 		{line: `jackstay run -d -p 8080:80 nginx`, code: 125, want: id64, says: `port is already allocated`},
 		{line: `jackstay run --rm --net none alpine ls /sys/class/net`, want: `lo`},
 		{line: `jackstay run --rm --net host alpine readlink /proc/self/ns/net`, want: regexp.QuoteMeta(h.Sh("readlink /proc/self/ns/net"))},
@@ -50,14 +50,14 @@ func TestReferenceUsingMultipleContainers(t *testing.T) {
 		{line: `jackstay run -d --name indev --net dev -ti alpine sh`, want: id64},
 		{line: `jackstay network create prod`, want: id64},
 		{line: `jackstay run -d --net prod --net-alias search -d elasticsearch && jackstay run -d --name inprod --net prod -ti alpine sh`, want: id64 + `\n` + id64},
-		{line: `jackstay exec indev probe get tcp:search:9200 && jackstay exec inprod probe get tcp:search:9200`, want: `elasticsearch 172\.18\..*\nelasticsearch 172\.18\.4\..*`},
+		{line: `retry jackstay exec indev probe get tcp:search:9200 && retry jackstay exec inprod probe get tcp:search:9200`, want: `elasticsearch 172\.18\..*\nelasticsearch 172\.18\.4\..*`},
 		{line: `jackstay run --net dev -d -P jpetazzo/trainingwheels && jackstay exec $(jackstay ps -lq) probe get tcp:redis:6379`, code: 1, want: id64, says: `redis`},
-		{line: `w=$(jackstay ps -lq); jackstay run -d --net dev --name redis -d redis && jackstay exec $w probe get tcp:redis:6379`, want: id64 + `\nredis ` + ip},
+		{line: `w=$(jackstay ps -lq); jackstay run -d --net dev --name redis -d redis && retry jackstay exec $w probe get tcp:redis:6379`, want: id64 + `\nredis ` + ip},
 		{line: `jackstay run -d --name datastore redis && jackstay ps -l`, want: id64 + `\nCONTAINER ID +IMAGE +COMMAND.*redis.*6379/tcp +datastore`},
 		{line: `jackstay run --rm --link datastore:redis alpine env | grep -e REDIS_PORT -e REDIS_ENV -e NAME | sort`,
 			want: `HOSTNAME=.*REDIS_ENV_VERSION=2\.8\.13\nREDIS_NAME=/[a-z]+_[a-z]+/redis\nREDIS_PORT=tcp://` + ip + `:6379\nREDIS_PORT_6379_TCP=.*_ADDR=.*_PORT=6379\nREDIS_PORT_6379_TCP_PROTO=tcp`},
 		{line: `jackstay run --rm --link datastore:redis alpine ping -c 3 redis`, want: `PING redis \(` + ip + `\).*3 packets transmitted, 3 packets received, 0% packet loss.*`},
-		{line: `jackstay run -d -P --link datastore:redis jpetazzo/trainingwheels && jackstay exec $(jackstay ps -lq) probe get tcp:redis:6379`, want: id64 + `\nredis ` + ip},
+		{line: `jackstay run -d -P --link datastore:redis jpetazzo/trainingwheels && retry jackstay exec $(jackstay ps -lq) probe get tcp:redis:6379`, want: id64 + `\nredis ` + ip},
 	})
 }
 
@@ -97,14 +97,14 @@ func TestReferencePortsAndLinks(t *testing.T) {
 		{line: `jackstay run -d --name="MongoDB" -p 27017:27017 -p 27018:27018 -t -i encompass/mongodb:latest`, want: id64},
 		{line: `jackstay run -d --name="Tomcat" -p 80:80 -p 443:443 --link MongoDB:db --link ElasticSearch:es -t -i encompass/tomcat7:latest`, want: id64},
 		{line: `jackstay exec Tomcat env | grep -e ^DB_PORT_27017_TCP_PORT= -e ^ES_PORT_9200_TCP_ADDR=`, want: `DB_PORT_27017_TCP_PORT=27017\nES_PORT_9200_TCP_ADDR=172\.17\.0\.\d`},
-		{line: `probe get tcp:127.0.0.1:80`, want: `encompass/tomcat7 172\.17\.0\.1`},
+		{line: `retry probe get tcp:127.0.0.1:80`, want: `encompass/tomcat7 172\.17\.0\.1`},
 		{line: `jackstay exec Tomcat sh -c 'probe get tcp:es:9200; probe get tcp:$DB_PORT_27017_TCP_ADDR:27017'`, want: `encompass/elastic_search .*\nencompass/mongodb .*`},
 		{line: `for cont in $(jackstay ps -q); do jackstay inspect --format '{{ .NetworkSettings.IPAddress }}' $cont; done`, want: "172\\.17\\.0\\.4\n172\\.17\\.0\\.3\n172\\.17\\.0\\.2"},
 		{line: `test -d /proc/$(jackstay inspect --format='{{ .State.Pid }}' Tomcat)`},
 		{line: `jackstay run -d --name web -p 5000:5000 training/webapp && jackstay ps -l`, want: id64 + `\nCONTAINER ID.*training/webapp.*0\.0\.0\.0:5000->5000/tcp +web`},
 		{line: `jackstay run -d --name db training/postgres && jackstay rm -f web && jackstay run -d --name web --link db:db training/webapp`, want: id64 + `\nweb\n` + id64},
 		{line: `jackstay inspect -f "{{ .HostConfig.Links }}" web`, want: `\[/db:/web/db\]`},
-		{line: `jackstay rm -f web && jackstay run -d --name web --link db training/webapp && jackstay exec web probe get tcp:db:5432`, want: `web\n` + id64 + `\ntraining/postgres .*`},
+		{line: `jackstay rm -f web && jackstay run -d --name web --link db training/webapp && retry jackstay exec web probe get tcp:db:5432`, want: `web\n` + id64 + `\ntraining/postgres .*`},
 		{line: `jackstay run --rm --name web2 --link db:db training/webapp env | grep -c ^DB_`, want: `[0-9]+`},
 		{line: `jackstay run --rm --link db:webdb training/webapp cat /etc/hosts`, want: `127\.0\.0\.1\tlocalhost.*172\.17\.0\.\d+\twebdb .*`},
 		{line: `jackstay run -d --name web-1 training/webapp && jackstay run -d --name web-2 training/webapp && jackstay run --rm --name lb --link web-1 --link web-2 training/webapp env | grep -v TCP | grep _PORT= | sort`,
@@ -141,11 +141,11 @@ func TestBesideDocker(t *testing.T) {
 		{line: docker + `import -c 'ENV PATH=/bin' ` + tar + ` busybox`, want: `sha256:` + id64},
 		{line: docker + `run -d --name theirs -p 8082:8000 busybox probe serve theirs tcp:8000`, want: id64},
 		{line: `iptables -S FORWARD 2>/dev/null | head -1`, want: `-P FORWARD DROP`},
-		{line: docker + `exec theirs probe get tcp:10.98.0.2:9000`, want: `outside 10\.98\.0\.1`},
-		{line: `jackstay exec ours probe get tcp:10.98.0.2:9000`, want: `outside 10\.98\.0\.1`},
-		{line: `probe get tcp:10.98.0.1:8081; probe get tcp:10.98.0.1:8082`, want: "ours .*\ntheirs .*"},
+		{line: `retry ` + docker + `exec theirs probe get tcp:10.98.0.2:9000`, want: `outside 10\.98\.0\.1`},
+		{line: `retry jackstay exec ours probe get tcp:10.98.0.2:9000`, want: `outside 10\.98\.0\.1`},
+		{line: `retry probe get tcp:10.98.0.1:8081; retry probe get tcp:10.98.0.1:8082`, want: "ours .*\ntheirs .*"},
 	})
-	try(outside, []step{{line: `probe get tcp:10.98.0.1:8081; probe get tcp:10.98.0.1:8082`, want: "ours 10\\.98\\.0\\.2\ntheirs .*"}})
+	try(outside, []step{{line: `retry probe get tcp:10.98.0.1:8081; retry probe get tcp:10.98.0.1:8082`, want: "ours 10\\.98\\.0\\.2\ntheirs .*"}})
 	h.Sh(docker + "rm -f theirs")
 	if pid, err := os.ReadFile(d + "/pid"); err == nil {
 		h.Sh("kill " + string(pid) + "; for i in $(seq 100); do test -e /proc/" + string(pid) + " || break; sleep 0.1; done")
