@@ -49,6 +49,8 @@ func TestRefusedCreates(t *testing.T) {
 		{"image", func(q *model.CreateRequest) { q.Image = "nobody" }, errs.NotFound, "No such image: nobody"},
 		{"command", func(q *model.CreateRequest) { q.Config.Cmd, q.EntrypointReset = nil, true }, errs.Invalid, "no command specified"},
 		{"memory", host(func(h *model.HostConfig) { h.Resources.Memory = 1 << 20 }), errs.Invalid, "Minimum memory limit allowed is 6MB"},
+		{"swap alone", host(func(h *model.HostConfig) { h.Resources.MemorySwap = 1 << 30 }), errs.Invalid, "You should always set the Memory limit when using Memoryswap limit, see usage"},
+		{"little swap", host(func(h *model.HostConfig) { h.Resources.Memory, h.Resources.MemorySwap = 64<<20, 32<<20 }), errs.Invalid, "Minimum memoryswap limit should be larger than memory limit, see usage"},
 		{"cpus", host(func(h *model.HostConfig) { h.Resources.NanoCPUs = 1000e9 }), errs.Invalid, "range of CPUs is from 0.01 to "},
 		{"policy", restartPolicy("sometimes", 0), errs.Invalid, "invalid restart policy: unknown policy 'sometimes'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"},
 		{"retries", restartPolicy("always", 3), errs.Invalid, "invalid restart policy: maximum retry count can only be used with 'on-failure'"},

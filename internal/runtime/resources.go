@@ -19,9 +19,6 @@ import (
 	"github.com/jackstay/jackstay/internal/model"
 )
 
-// minMemory is the least --memory Docker takes, 6 MiB.
-const minMemory = 6 << 20
-
 // resources turns limits into OCI's. A limit this host's cgroups can't keep is
 // an error, not ignored.
 func (h *hierarchy) resources(r model.Resources) (*specs.LinuxResources, error) {
@@ -43,22 +40,17 @@ func (h *hierarchy) resources(r model.Resources) (*specs.LinuxResources, error) 
 	return out, nil
 }
 
-// memory gives the memory limits. Without --memory-swap a container may use as
-// much swap as memory, Docker's rule, where swap is accounted for at all.
+// memory gives the memory limits.
 func (h *hierarchy) memory(r model.Resources) *specs.LinuxMemory {
 	m := specs.LinuxMemory{}
 	if r.Memory > 0 {
 		m.Limit = &r.Memory
-		if r.MemorySwap == 0 && h.swapAccounted() {
-			double := 2 * r.Memory
-			m.Swap = &double
-		}
 	}
 	if r.MemoryReservation > 0 {
 		m.Reservation = &r.MemoryReservation
 	}
-	if r.MemorySwap != 0 {
-		m.Swap = &r.MemorySwap
+	if swap := h.memorySwap(r); swap != 0 {
+		m.Swap = &swap
 	}
 	if r.MemorySwappiness != nil && *r.MemorySwappiness >= 0 {
 		swappiness := uint64(*r.MemorySwappiness)
@@ -71,6 +63,19 @@ func (h *hierarchy) memory(r model.Resources) *specs.LinuxMemory {
 		return nil
 	}
 	return &m
+}
+
+// memorySwap gives the limit of memory and swap together; 0: none. Without
+// --memory-swap it is twice --memory, Docker's rule, where swap is accounted
+// for; where it is not, only the memory is limited, as in Docker.
+func (h *hierarchy) memorySwap(r model.Resources) int64 {
+	if r.Memory <= 0 || r.MemorySwap != 0 && r.MemorySwap != 2*r.Memory {
+		return r.MemorySwap
+	}
+	if !h.swapAccounted() {
+		return 0
+	}
+	return 2 * r.Memory
 }
 
 // cpu gives the CPU limits; the period is in microseconds.
@@ -98,19 +103,12 @@ func cpu(r model.Resources) *specs.LinuxCPU {
 	return &c
 }
 
-// supports checks limits against each other and against this host.
+// supports checks limits against this host; the engine checked them against
+// each other.
 func (h *hierarchy) supports(r model.Resources) error {
 	switch {
-	case r.Memory > 0 && r.Memory < minMemory:
-		return errs.New(errs.Invalid, "Minimum memory limit allowed is 6MB")
-	case r.MemorySwap > 0 && r.Memory == 0:
-		return errs.New(errs.Invalid, "You should always set the Memory limit when using Memoryswap limit, see usage")
-	case r.MemorySwap > 0 && r.MemorySwap < r.Memory:
-		return errs.New(errs.Invalid, "Minimum memoryswap limit should be larger than memory limit, see usage")
-	case r.MemorySwap != 0 && !h.swapAccounted():
+	case h.memorySwap(r) != 0 && !h.swapAccounted():
 		return errs.New(errs.Invalid, "--memory-swap: this kernel does not account for swap (boot with swapaccount=1)")
-	case r.NanoCPUs > 0 && (r.CPUPeriod > 0 || r.CPUQuota > 0):
-		return errs.New(errs.Invalid, "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set")
 	case h.v2 && (r.MemorySwappiness != nil && *r.MemorySwappiness >= 0 || r.OomKillDisable):
 		return errs.New(errs.Invalid, "--memory-swappiness and --oom-kill-disable do not exist with cgroup v2")
 	}

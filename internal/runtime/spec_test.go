@@ -120,8 +120,6 @@ func TestRefused(t *testing.T) {
 		"seccomp":         {func(c *model.Container) { c.Host.SecurityOpt = []string{"seccomp={"} }, "seccomp profile failed"},
 		"device":          {func(c *model.Container) { c.Host.Devices = []model.Device{{Host: "/dev/nope"}} }, `custom device "/dev/nope": no such file or directory`},
 		"ulimit":          {func(c *model.Container) { c.Host.Ulimits = []model.Ulimit{{Name: "files"}} }, "invalid ulimit type: files"},
-		"memory":          {func(c *model.Container) { c.Host.Resources.Memory = 1 << 20 }, "Minimum memory limit allowed is 6MB"},
-		"swap":            {func(c *model.Container) { c.Host.Resources.MemorySwap = 1 << 30 }, "You should always set the Memory limit"},
 		"working dir":     {func(c *model.Container) { c.Config.WorkingDir = "/bin/sh" }, "cannot mkdir: /bin/sh is not a directory"},
 		"ipc":             {func(c *model.Container) { c.Host.IpcMode = "container:" + newID() }, "non running container"},
 		"log driver":      {func(c *model.Container) { c.Host.LogDriver = "syslog" }, "no log driver named 'syslog'"},
@@ -222,6 +220,18 @@ func TestLimits(t *testing.T) {
 		if quota := readString(filepath.Join(rec.Cgroups["cpu"], "cpu.cfs_quota_us")); quota != "50000" {
 			t.Errorf("quota %s", quota)
 		}
+	}
+}
+
+// A kernel that does not account for swap limits memory alone.
+func TestMemoryWithoutSwapAccounting(t *testing.T) {
+	h := &hierarchy{mounts: map[string]cgroupMount{"memory": {point: t.TempDir()}}}
+	res, err := h.resources(model.Resources{Memory: 64 << 20, MemorySwap: 128 << 20}) // what create makes of --memory
+	if err != nil || *res.Memory.Limit != 64<<20 || res.Memory.Swap != nil {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if _, err := h.resources(model.Resources{Memory: 64 << 20, MemorySwap: 100 << 20}); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a limit that can't be kept: %v", err)
 	}
 }
 
