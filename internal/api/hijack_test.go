@@ -212,6 +212,8 @@ func TestLogs(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	equal(t, "query", f.engine.queries[2], model.LogQuery{Stdout: true, Tail: -1, Until: time.Unix(1700000000, 500000000)})
+	f.engine.addContainer("quiet", true).Host.LogDriver = "none"
+	f.want("GET", "/containers/quiet/logs?stdout=1", "", 501, "configured logging driver does not support reading")
 	f.want("GET", "/containers/web/logs", "", 400, "you must choose at least one stream")
 	f.want("GET", "/containers/web/logs?stdout=1&since=x", "", 400, "as a Unix time in seconds")
 	f.want("GET", "/containers/nobody/logs?stdout=1", "", 404, "No such container")

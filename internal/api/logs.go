@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 
+	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
 )
 
@@ -25,6 +26,9 @@ func (s *Server) containerLogs(w *responseWriter, r *request) error {
 	c, err := s.engine.FindContainer(r.name())
 	if err != nil {
 		return err
+	}
+	if c.Host.LogDriver == "none" { // said as an error, while there is still a status to say it with
+		return errs.New(errs.NotImplemented, "configured logging driver does not support reading")
 	}
 	framed := !c.Config.Tty
 	w.Header().Set("Content-Type", streamType(framed, r.version))

@@ -33,7 +33,7 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, q model.LogQuery
 		return errs.New(errs.Invalid, "You must choose at least one stream")
 	}
 	if c.Host.LogDriver == "none" {
-		return errs.New(errs.Conflict, "configured logging driver does not support reading")
+		return errs.New(errs.NotImplemented, "configured logging driver does not support reading")
 	}
 	if c.State.Status == model.StatusRemoving || c.State.Status == model.StatusDead {
 		return errs.New(errs.Conflict, "can not get logs from container which is dead or marked for removal")
