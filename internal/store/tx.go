@@ -23,12 +23,16 @@ const (
 	ownEndpoints
 	ownLinks
 	ownVolumes
+	ownFIPs
+	ownFIPPools
 	ownContainerNames
 	ownNetworkNames
 	ownByContainer
 	ownByNetwork
 	ownLinksOf
 	ownPorts
+	ownFIPNames
+	ownFIPOf
 )
 
 func newTx(base *model.Snapshot) *Tx {
@@ -131,7 +135,7 @@ func (tx *Tx) indexPorts(id string, old, c *model.Container) {
 }
 
 // DeleteContainer deletes a container with its endpoints, its links and the
-// links that lead to it.
+// links that lead to it, and detaches its floating IP.
 func (tx *Tx) DeleteContainer(id string) {
 	s := tx.snap
 	old, ok := s.Containers[id]
@@ -147,6 +151,7 @@ func (tx *Tx) DeleteContainer(id string) {
 			tx.DeleteLink(l.ID)
 		}
 	}
+	tx.detachFIP(id)
 	delete(mine(tx, ownContainers, &s.Containers), id)
 	delete(mine(tx, ownContainerNames, &s.ContainerNames), old.Name)
 	tx.indexPorts(id, old, nil)
@@ -238,6 +243,10 @@ func (tx *Tx) checkReferences() error {
 			err = checkNetworkGone(s, k.id)
 		case kindContainer:
 			err = checkContainerGone(s, k.id)
+		case kindFIP:
+			err = checkFIP(s, s.FIPs[k.id])
+		case kindFIPPool:
+			err = checkPoolGone(s, k.id)
 		}
 		if err != nil {
 			return err
