@@ -148,6 +148,7 @@ func newRoot(dockerCli *command.DockerCli) (*cobra.Command, *dockercli.TopLevelC
 		all.RemoveCommand(c)
 		root.AddCommand(c)
 	}
+	root.AddCommand(newFIPCommand(dockerCli))
 	rewordOnDemand(root)
 	return root, dockercli.NewTopLevelCommand(root, dockerCli, opts, root.Flags()), opts
 }
