@@ -1,6 +1,8 @@
 package netplan
 
 import (
+	"net/netip"
+
 	"github.com/jackstay/jackstay/internal/desired"
 	"github.com/jackstay/jackstay/internal/model"
 )
@@ -22,6 +24,12 @@ func (p *plan) floating(c *model.Container) {
 	inside := p.publisher(c, p.snap.ByContainer[c.ID], f.Address.Is6())
 	if pool == nil || !inside.IsValid() {
 		return
+	}
+	if p.out.Addresses == nil {
+		n := len(p.snap.FIPOf)
+		p.out.Addresses = make(map[desired.DeviceAddress]string, n)
+		p.out.Firewall.FIPIn = make(map[netip.Addr]netip.Addr, n)
+		p.out.Firewall.FIPOut = make(map[netip.Addr]netip.Addr, n)
 	}
 	p.out.Firewall.FIPIn[f.Address] = inside
 	p.out.Firewall.FIPOut[inside] = f.Address

@@ -1,8 +1,8 @@
 package netplan
 
 import (
+	"maps"
 	"net/netip"
-	"reflect"
 	"testing"
 
 	"github.com/jackstay/jackstay/internal/desired"
@@ -59,7 +59,7 @@ func TestFloating(t *testing.T) {
 				in[f], out[to] = to, f
 				on[desired.DeviceAddress{Device: "eth9", Addr: f}] = c.ID
 			}
-			if !reflect.DeepEqual(s.Firewall.FIPIn, in) || !reflect.DeepEqual(s.Firewall.FIPOut, out) || !reflect.DeepEqual(s.Addresses, on) {
+			if !maps.Equal(s.Firewall.FIPIn, in) || !maps.Equal(s.Firewall.FIPOut, out) || !maps.Equal(s.Addresses, on) {
 				t.Errorf("in %v, out %v, on %v; want %v, %v, %v", s.Firewall.FIPIn, s.Firewall.FIPOut, s.Addresses, in, out, on)
 			}
 		})

@@ -75,7 +75,6 @@ func newPlan(snap *model.Snapshot, f Facts) *plan {
 		Sandboxes: make(map[string]*desired.Sandbox, n),
 		Claims:    make(map[desired.Claim]string, ports),
 		Files:     map[string][]desired.File{},
-		Addresses: map[desired.DeviceAddress]string{},
 		Zones: &desired.Zones{
 			Networks:  make(map[string]*desired.Zone, nets),
 			Views:     make(map[string]*desired.View, n),
@@ -88,8 +87,6 @@ func newPlan(snap *model.Snapshot, f Facts) *plan {
 			Hairpin:    make(map[desired.HairpinKey]struct{}, nets),
 			Publish:    map[desired.Claim]desired.Target{},
 			PublishAny: make(map[desired.PortKey]desired.Target, ports),
-			FIPIn:      make(map[netip.Addr]netip.Addr, len(snap.FIPOf)),
-			FIPOut:     make(map[netip.Addr]netip.Addr, len(snap.FIPOf)),
 		},
 	}
 	return p
