@@ -143,7 +143,7 @@ func TestFIPMove(t *testing.T) {
 	peer := outside.Sh("ip -o -4 addr show to 10.98.0.2/24 | cut -d' ' -f2")
 	stop := background(outside, "exec tcpdump -Z root -lnei "+peer+" arp >"+outside.Dir+"/arp 2>"+outside.Dir+"/ready")
 	outside.Eventually(5*time.Second, func() error {
-		if !strings.Contains(outside.Sh("cat "+outside.Dir+"/ready"), "listening") {
+		if !strings.Contains(outside.TrySh("cat "+outside.Dir+"/ready").Stdout, "listening") {
 			return errorf("tcpdump does not listen yet")
 		}
 		return nil
