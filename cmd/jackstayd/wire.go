@@ -224,6 +224,9 @@ func cleanup(ctx context.Context, c *config, log *slog.Logger) error {
 	for name := range seen.HostEnds {
 		err = errors.Join(err, links.DeleteHostEnd(ctx, name))
 	}
+	for a := range seen.Addresses {
+		err = errors.Join(err, links.DeleteAddress(ctx, a))
+	}
 	for id := range seen.Namespaces {
 		err = errors.Join(err, links.DeleteNamespace(ctx, id))
 	}

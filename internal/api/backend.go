@@ -79,6 +79,16 @@ type Engine interface {
 	PruneVolumes(ctx context.Context, all bool, keep func(*model.Volume) bool) (names []string, reclaimed int64, err error)
 	VolumeSize(ctx context.Context, name string) (int64, error)
 
+	// AllocateFIPs takes count floating IPs from the pools; refs of floating IPs
+	// are addresses or names.
+	AllocateFIPs(ctx context.Context, count int) ([]*model.FloatingIP, error)
+	AttachFIP(ctx context.Context, ref, container string, force bool) error
+	DetachFIP(ctx context.Context, container string) (*model.FloatingIP, error)
+	ReleaseFIP(ctx context.Context, ref string) error
+	NameFIP(ctx context.Context, ref, name string) error
+	AddFIPPool(ctx context.Context, cidr, device string) (*model.FIPPool, error)
+	RemoveFIPPool(ctx context.Context, cidr string) error
+
 	// Events delivers those recorded since since (zero: none), then, unless
 	// until is past, live ones until ctx ends or until comes.
 	Events(ctx context.Context, since, until time.Time) (<-chan model.Event, error)

@@ -397,6 +397,34 @@ func (f *fakeEngine) PruneVolumes(_ context.Context, all bool, keep func(*model.
 }
 func (f *fakeEngine) VolumeSize(context.Context, string) (int64, error) { return 5, nil }
 
+func (f *fakeEngine) AllocateFIPs(_ context.Context, count int) ([]*model.FloatingIP, error) {
+	return []*model.FloatingIP{{Address: netip.MustParseAddr("203.0.113.17")}}, f.call("fipallocate", count)
+}
+
+func (f *fakeEngine) AttachFIP(_ context.Context, ref, container string, force bool) error {
+	return f.call("fipattach", ref, container, force)
+}
+
+func (f *fakeEngine) DetachFIP(_ context.Context, container string) (*model.FloatingIP, error) {
+	return &model.FloatingIP{Address: netip.MustParseAddr("203.0.113.17")}, f.call("fipdetach", container)
+}
+
+func (f *fakeEngine) ReleaseFIP(_ context.Context, ref string) error {
+	return f.call("fiprelease", ref)
+}
+
+func (f *fakeEngine) NameFIP(_ context.Context, ref, name string) error {
+	return f.call("fipname", ref, name)
+}
+
+func (f *fakeEngine) AddFIPPool(_ context.Context, cidr, device string) (*model.FIPPool, error) {
+	return &model.FIPPool{Prefix: netip.MustParsePrefix("203.0.113.16/28"), Device: device}, f.call("fippooladd", cidr, device)
+}
+
+func (f *fakeEngine) RemoveFIPPool(_ context.Context, cidr string) error {
+	return f.call("fippoolrm", cidr)
+}
+
 func (f *fakeEngine) Events(ctx context.Context, since, until time.Time) (<-chan model.Event, error) {
 	out := make(chan model.Event, len(f.past))
 	for _, e := range f.past {

@@ -30,6 +30,15 @@ func (r *request) name() string { return strings.TrimPrefix(r.PathValue("name"),
 
 func (r *request) param(key string) string { return r.query.Get(key) }
 
+// required reads a parameter that must be there.
+func (r *request) required(key string) (string, error) {
+	v := r.param(key)
+	if v == "" {
+		return "", invalid("the parameter %s is missing", key)
+	}
+	return v, nil
+}
+
 // flag reads a boolean parameter as Docker does: all but these words is true.
 func (r *request) flag(key string) bool {
 	switch strings.ToLower(strings.TrimSpace(r.query.Get(key))) {

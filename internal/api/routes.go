@@ -24,7 +24,7 @@ type route struct {
 // that do not, and Jackstay's own. docs/compatibility.md is checked against it.
 func routes() []route {
 	var all []route
-	for _, part := range [][]route{systemRoutes(), containerRoutes(), streamRoutes(), networkRoutes(), volumeRoutes(), imageRoutes(), extensionRoutes(), missingRoutes()} {
+	for _, part := range [][]route{systemRoutes(), containerRoutes(), streamRoutes(), networkRoutes(), volumeRoutes(), imageRoutes(), extensionRoutes(), fipRoutes(), missingRoutes()} {
 		all = append(all, part...)
 	}
 	return all
@@ -95,6 +95,21 @@ func volumeRoutes() []route {
 		{Method: "POST", Pattern: "/volumes/create", serve: (*Server).volumeCreate, Note: "driver `local`"},
 		{Method: "POST", Pattern: "/volumes/prune", serve: (*Server).volumePrune},
 		{Method: "DELETE", Pattern: "/volumes/{name}", serve: (*Server).volumeRemove},
+	}
+}
+
+// Floating IPs are not Docker's: their routes are Hyper.sh's.
+func fipRoutes() []route {
+	return []route{
+		{Method: "GET", Pattern: "/fips", serve: (*Server).fipList, Note: "Jackstay's own (Hyper.sh's): floating IPs"},
+		{Method: "POST", Pattern: "/fips/allocate", serve: (*Server).fipAllocate, Note: "Jackstay's own (Hyper.sh's)"},
+		{Method: "POST", Pattern: "/fips/attach", serve: (*Server).fipAttach, Note: "Jackstay's own (Hyper.sh's)"},
+		{Method: "POST", Pattern: "/fips/detach", serve: (*Server).fipDetach, Note: "Jackstay's own (Hyper.sh's)"},
+		{Method: "POST", Pattern: "/fips/release", serve: (*Server).fipRelease, Note: "Jackstay's own (Hyper.sh's)"},
+		{Method: "POST", Pattern: "/fips/name", serve: (*Server).fipName, Note: "Jackstay's own (Hyper.sh's)"},
+		{Method: "GET", Pattern: "/fips/pools", serve: (*Server).fipPoolList, Note: "Jackstay's own"},
+		{Method: "POST", Pattern: "/fips/pools", serve: (*Server).fipPoolAdd, Note: "Jackstay's own"},
+		{Method: "DELETE", Pattern: "/fips/pools", serve: (*Server).fipPoolRemove, Note: "Jackstay's own"},
 	}
 }
 

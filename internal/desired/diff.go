@@ -16,14 +16,16 @@ type Changes struct {
 	DropBridges   []string
 	Sandboxes     []*Sandbox // new or different
 	DropSandboxes []string
-	Files         []string // containers whose State.Files are new or different
-	Zones         bool     // the resolver is to be given new's zones
+	Files         []string        // containers whose State.Files are new or different
+	Addresses     []DeviceAddress // new, or of another container
+	DropAddresses []DeviceAddress
+	Zones         bool // the resolver is to be given new's zones
 }
 
 // Empty tells that nothing changes.
 func (c *Changes) Empty() bool {
 	return !c.Zones && len(c.Claim)+len(c.Release)+len(c.Bridges)+len(c.DropBridges)+
-		len(c.Sandboxes)+len(c.DropSandboxes)+len(c.Files) == 0
+		len(c.Sandboxes)+len(c.DropSandboxes)+len(c.Files)+len(c.Addresses)+len(c.DropAddresses) == 0
 }
 
 // Diff compares two states; old may be nil. It allocates for what changed only.
@@ -54,10 +56,22 @@ func Diff(old, new *State) Changes {
 			c.Files = append(c.Files, id)
 		}
 	}
+	for k, owner := range new.Addresses {
+		if was, ok := old.Addresses[k]; !ok || was != owner {
+			c.Addresses = append(c.Addresses, k)
+		}
+	}
+	for k := range old.Addresses {
+		if _, ok := new.Addresses[k]; !ok {
+			c.DropAddresses = append(c.DropAddresses, k)
+		}
+	}
 	c.Zones = old.Zones != new.Zones
 
 	slices.SortFunc(c.Claim, Claim.Compare)
 	slices.SortFunc(c.Release, Claim.Compare)
+	slices.SortFunc(c.Addresses, DeviceAddress.Compare)
+	slices.SortFunc(c.DropAddresses, DeviceAddress.Compare)
 	slices.Sort(c.Files)
 	slices.SortFunc(c.Bridges, func(a, b *Bridge) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(c.Sandboxes, func(a, b *Sandbox) int { return strings.Compare(a.Container, b.Container) })
@@ -91,6 +105,11 @@ func (c Claim) Compare(o Claim) int {
 	return cmp.Or(strings.Compare(c.Proto, o.Proto), cmp.Compare(c.Port, o.Port), c.IP.Compare(o.IP))
 }
 
+// Compare orders addresses by device.
+func (a DeviceAddress) Compare(o DeviceAddress) int {
+	return cmp.Or(strings.Compare(a.Device, o.Device), a.Addr.Compare(o.Addr))
+}
+
 // Overlaps tells whether the host refuses one of two programs that bind both.
 func (c Claim) Overlaps(o Claim) bool {
 	return c.Port == o.Port && c.Proto == o.Proto && c.IP.Is4() == o.IP.Is4() &&
@@ -106,6 +125,8 @@ func (f Firewall) Diff(want Firewall) (add, del Firewall) {
 	add.Hairpin, del.Hairpin = diffMap(f.Hairpin, want.Hairpin)
 	add.Publish, del.Publish = diffMap(f.Publish, want.Publish)
 	add.PublishAny, del.PublishAny = diffMap(f.PublishAny, want.PublishAny)
+	add.FIPIn, del.FIPIn = diffMap(f.FIPIn, want.FIPIn)
+	add.FIPOut, del.FIPOut = diffMap(f.FIPOut, want.FIPOut)
 	return add, del
 }
 
@@ -114,7 +135,8 @@ func (f Firewall) Empty() bool { return f.Len() == 0 }
 
 // Len counts the elements.
 func (f Firewall) Len() int {
-	return len(f.Bridges) + len(f.Internal) + len(f.Masquerade) + len(f.Hairpin) + len(f.Publish) + len(f.PublishAny)
+	return len(f.Bridges) + len(f.Internal) + len(f.Masquerade) + len(f.Hairpin) + len(f.Publish) + len(f.PublishAny) +
+		len(f.FIPIn) + len(f.FIPOut)
 }
 
 // Guards tells whether there are elements that a network has rather than a

@@ -23,6 +23,7 @@ func (s *State) Equal(o *State) bool {
 		s.Firewall.Equal(o.Firewall) &&
 		maps.Equal(s.Claims, o.Claims) &&
 		maps.EqualFunc(s.Files, o.Files, slices.Equal) &&
+		maps.Equal(s.Addresses, o.Addresses) &&
 		s.Zones.Equal(o.Zones)
 }
 
@@ -73,7 +74,8 @@ func (i Interface) Equal(o Interface) bool {
 func (f Firewall) Equal(o Firewall) bool {
 	return maps.Equal(f.Bridges, o.Bridges) && maps.Equal(f.Internal, o.Internal) &&
 		maps.Equal(f.Masquerade, o.Masquerade) && maps.Equal(f.Hairpin, o.Hairpin) &&
-		maps.Equal(f.Publish, o.Publish) && maps.Equal(f.PublishAny, o.PublishAny)
+		maps.Equal(f.Publish, o.Publish) && maps.Equal(f.PublishAny, o.PublishAny) &&
+		maps.Equal(f.FIPIn, o.FIPIn) && maps.Equal(f.FIPOut, o.FIPOut)
 }
 
 // Equal compares what the resolver would answer, the order of addresses included.

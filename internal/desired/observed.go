@@ -5,6 +5,8 @@ type Observed struct {
 	Bridges    map[string]Bridge   // by link name
 	HostEnds   map[string]HostEnd  // by link name
 	Namespaces map[string]struct{} // by container ID
+	// Addresses are those on other devices that carry our mark.
+	Addresses map[DeviceAddress]struct{}
 }
 
 // HostEnd is the host end of a veth pair.

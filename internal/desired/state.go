@@ -16,6 +16,15 @@ type State struct {
 	// Files are those of active containers without a sandbox of their own (host,
 	// container:ID), by container ID. A sandbox has its owner's in it.
 	Files map[string][]File
+	// Addresses are put on the host's own devices, for the container with this ID.
+	Addresses map[DeviceAddress]string
+}
+
+// DeviceAddress is an address on a device of the host that is not ours. It is
+// put there with its full length: it is no other neighbour's.
+type DeviceAddress struct {
+	Device string // link name
+	Addr   netip.Addr
 }
 
 // Bridge is one network's bridge.
@@ -102,6 +111,10 @@ type Firewall struct {
 	// Publish maps a host address and port, PublishAny a port of every address.
 	Publish    map[Claim]Target
 	PublishAny map[PortKey]Target
+	// FIPIn maps a floating IP to its container's address, FIPOut the latter to
+	// the former.
+	FIPIn  map[netip.Addr]netip.Addr
+	FIPOut map[netip.Addr]netip.Addr
 }
 
 // HairpinKey is an element of the hairpin set.

@@ -30,14 +30,15 @@ type world struct {
 
 	clock *fakeClock
 
-	mu      sync.Mutex
-	procs   map[string]*proc
-	layers  map[string]bool // by container ID: mounted
-	images  map[string]model.Image
-	routes  []netip.Prefix
-	foreign map[uint16]bool // host ports of other programs
-	pids    int
-	exits   chan Exit // of the engine that lives now
+	mu        sync.Mutex
+	procs     map[string]*proc
+	layers    map[string]bool // by container ID: mounted
+	images    map[string]model.Image
+	routes    []netip.Prefix
+	addresses map[netip.Addr]string // somebody's already
+	foreign   map[uint16]bool       // host ports of other programs
+	pids      int
+	exits     chan Exit // of the engine that lives now
 
 	calls    int
 	failAt   int    // the call that fails, counted from one
@@ -248,6 +249,17 @@ func (h *fakeHost) Routes(context.Context) ([]netip.Prefix, error) {
 
 func (h *fakeHost) ForeignLink(_ context.Context, name string) (bool, error) {
 	return name == "eth0", h.hit("Host.ForeignLink")
+}
+
+func (h *fakeHost) Addresses(context.Context) (map[netip.Addr]string, error) {
+	return h.w.addresses, h.hit("Host.Addresses")
+}
+
+func (h *fakeHost) Device(_ context.Context, name string) error {
+	if name != "eth0" {
+		return errs.New(errs.NotFound, "the host has no device %s", name)
+	}
+	return h.hit("Host.Device")
 }
 
 // fakeNetwork settles everything at once, unless another program has a port.

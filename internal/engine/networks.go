@@ -66,9 +66,12 @@ func (e *Engine) putNetwork(tx *store.Tx, n *model.Network, routes []netip.Prefi
 		if err := alloc.CheckOverlap(n.Subnets, s.Networks); err != nil {
 			return err
 		}
+		if err := checkPools(n.Subnets, s); err != nil {
+			return err
+		}
 		return tx.PutNetwork(n)
 	}
-	p, err := alloc.Subnet(e.opt.Pools, append(subnetsOf(s), routes...))
+	p, err := alloc.Subnet(e.opt.Pools, slices.Concat(subnetsOf(s), fipPrefixes(s), routes))
 	if err != nil {
 		return err
 	}
@@ -103,6 +106,19 @@ func checkRoutes(subnets []model.Subnet, routes []netip.Prefix) (warning string,
 		}
 	}
 	return warning, nil
+}
+
+// checkPools refuses subnets that floating IPs are allocated from.
+func checkPools(subnets []model.Subnet, s *model.Snapshot) error {
+	for _, sub := range subnets {
+		for _, p := range fipPrefixes(s) {
+			if p.Overlaps(sub.Prefix) {
+				return errs.New(errs.Forbidden, "invalid pool request: Pool overlaps with other one on this address space: "+
+					"%s is a pool of floating IPs, which overlaps %s", p, sub.Prefix)
+			}
+		}
+	}
+	return nil
 }
 
 // RemoveNetwork deletes a network no active container is on. A stopped one
@@ -249,7 +265,7 @@ func (e *Engine) fillDefault(s *model.Snapshot, n *model.Network, routes []netip
 		}
 		e.log.Warn("the default network takes another subnet", "wanted", bip, "reason", err)
 	}
-	p, err := alloc.Subnet(e.opt.Pools, append(subnetsOf(s), routes...))
+	p, err := alloc.Subnet(e.opt.Pools, slices.Concat(subnetsOf(s), fipPrefixes(s), routes))
 	if err != nil {
 		return err
 	}

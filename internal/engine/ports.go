@@ -151,4 +151,10 @@ type Host interface {
 	Routes(ctx context.Context) ([]netip.Prefix, error)
 	// ForeignLink tells whether the host has a link of that name that isn't ours.
 	ForeignLink(ctx context.Context, name string) (bool, error)
+	// Addresses gives those that are somebody's already, with whose they are: the
+	// host's own, but for floating IPs of ours, and its routers'.
+	Addresses(ctx context.Context) (map[netip.Addr]string, error)
+	// Device says whether floating IPs can be put on the link of that name:
+	// errs.NotFound without one, errs.Invalid for one of our own.
+	Device(ctx context.Context, name string) error
 }

@@ -82,7 +82,9 @@ func (e *Engine) removeLocked(ctx context.Context, l *live, id string, volumes b
 		e.markDead(id, err)
 		return err
 	}
+	var fip *model.FloatingIP // read where nobody can attach one in between
 	_, err = e.store.Soft(func(tx *store.Tx) error {
+		fip = tx.Snapshot().FIPs[tx.Snapshot().FIPOf[id]]
 		tx.DeleteContainer(id)
 		return nil
 	})
@@ -92,6 +94,9 @@ func (e *Engine) removeLocked(ctx context.Context, l *live, id string, volumes b
 	e.execs.drop(id)
 	if volumes {
 		e.removeAnonymous(c)
+	}
+	if fip != nil {
+		e.fipEvent(fip, "detach", "container", id)
 	}
 	e.containerEvent(c, "destroy")
 	e.waiters.gone(id, waitResult(c))

@@ -99,7 +99,7 @@ type UpdateRequest struct {
 
 // Event is something that happened, in Docker's words.
 type Event struct {
-	Type   string // container, network, volume, image, daemon
+	Type   string // container, network, volume, image, daemon, fip
 	Action string
 	ID     string
 	// Attributes are name, image, exitCode, container, …

@@ -7,11 +7,13 @@ package model
 // without locks, and nobody changes a record reached through it.
 type Snapshot struct {
 	Revision   uint64
-	Containers map[string]*Container // by ID
-	Networks   map[string]*Network   // by ID
-	Endpoints  map[string]*Endpoint  // by ID
-	Links      map[string]*Link      // by ID
-	Volumes    map[string]*Volume    // by name
+	Containers map[string]*Container  // by ID
+	Networks   map[string]*Network    // by ID
+	Endpoints  map[string]*Endpoint   // by ID
+	Links      map[string]*Link       // by ID
+	Volumes    map[string]*Volume     // by name
+	FIPs       map[string]*FloatingIP // by address
+	FIPPools   map[string]*FIPPool    // by prefix
 
 	// Indexes, derived from the above and never stored.
 	ContainerNames map[string]string               // name to ID
@@ -20,4 +22,6 @@ type Snapshot struct {
 	ByNetwork      map[string]map[string]*Endpoint // network ID to endpoints by ID
 	LinksOf        map[string][]*Link              // container ID to its links, sorted by ID
 	Ports          map[PortKey]string              // held host port to container ID
+	FIPNames       map[string]string               // name of a floating IP to its address
+	FIPOf          map[string]string               // container ID to the address of its floating IP
 }

@@ -8,6 +8,7 @@
 //	sandbox.go  a container's namespace: interfaces, routes, sysctls, resolver
 //	hosts.go    hosts, hostname and resolv.conf
 //	ports.go    published ports and the claims behind them
+//	floating.go floating IPs
 //	names.go    zones, and what each container sees of them
 //	links.go    where a link leads
 package netplan

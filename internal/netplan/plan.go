@@ -112,6 +112,7 @@ func (p *plan) container(id string, c *model.Container) {
 	}
 	p.names(c)
 	p.ports(c)
+	p.floating(c)
 }
 
 const joinPrefix = "container:"

@@ -65,7 +65,7 @@ func (p *plan) keep(c *model.Container, m *made) {
 // sources lists every record that the sandbox of c is made from, nil pointers
 // for absent ones included.
 func (p *plan) sources(to []any, c *model.Container) []any {
-	to = append(to, c)
+	to = append(to, c, p.fipOf(c))
 	for _, e := range p.snap.ByContainer[c.ID] {
 		to = append(to, e, p.snap.Networks[e.NetworkID])
 	}

@@ -90,12 +90,12 @@ func (p *plan) routes(c *model.Container, eps []*model.Endpoint) []desired.Route
 // gateway gives the endpoint that holds the default route and the router's
 // address. Networks that reach outside come before internal ones, then the
 // highest GwPriority, then the order of request. An internal network is taken
-// only to bring back the answers of published ports.
+// only to bring back the answers of published ports and of a floating IP.
 func (p *plan) gateway(c *model.Container, eps []*model.Endpoint, v6 bool) (best *model.Endpoint, via netip.Addr) {
 	var internal bool
 	for _, e := range eps {
 		n := p.snap.Networks[e.NetworkID]
-		if !bridged(n) || n.Internal && len(c.Ports) == 0 {
+		if !bridged(n) || n.Internal && len(c.Ports) == 0 && p.fipOf(c) == nil {
 			continue
 		}
 		gw := gatewayOf(n, address(e, v6))

@@ -98,6 +98,6 @@ func (r *Reconciler) guardFirst(ctx context.Context) {
 
 // guards are the elements a network has, without those of published ports.
 func guards(fw desired.Firewall) desired.Firewall {
-	fw.Publish, fw.PublishAny = nil, nil
+	fw.Publish, fw.PublishAny, fw.FIPIn, fw.FIPOut = nil, nil, nil, nil
 	return fw
 }

@@ -82,6 +82,9 @@ func (r *Reconciler) next() time.Time {
 	for _, b := range r.bridges {
 		retry(&b.trial)
 	}
+	for _, a := range r.undone {
+		retry(&a.trial)
+	}
 	retry(&r.fw.trial)
 	return at
 }

@@ -69,6 +69,7 @@ func (r *Reconciler) compare(s *sight) (leftovers []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.compareBridges(s)
+	r.compareAddresses(s)
 	owners := map[string]bool{}
 	for id, rec := range r.recs {
 		for host := range rec.hosts {

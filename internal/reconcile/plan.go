@@ -64,6 +64,12 @@ func (r *Reconciler) takeUp() bool {
 	for _, id := range c.DropSandboxes {
 		r.want(id, nil)
 	}
+	for _, a := range c.Addresses {
+		r.wantAddress(a, next.Addresses[a])
+	}
+	for _, a := range c.DropAddresses {
+		r.wantAddress(a, "")
+	}
 	r.wantFiles(c.Files)
 	r.unpin(next)
 	return true

@@ -34,6 +34,14 @@ type Links interface {
 	// DeleteHostEnd deletes a veth pair by its host end.
 	DeleteHostEnd(ctx context.Context, name string) error
 
+	// EnsureAddress puts an address on a device of the host's, marked as ours, if
+	// it is not there, and announces it to the device's network. One that is
+	// there without our mark is errs.Conflict; the device and all else on it
+	// stay as they are.
+	EnsureAddress(ctx context.Context, a desired.DeviceAddress) error
+	// DeleteAddress takes it off, if it carries our mark.
+	DeleteAddress(ctx context.Context, a desired.DeviceAddress) error
+
 	// Listen opens UDP and TCP sockets at addr inside the container's
 	// namespace. They live until closed, whatever becomes of the namespace.
 	Listen(ctx context.Context, container string, addr netip.AddrPort) (net.PacketConn, net.Listener, error)

@@ -16,7 +16,7 @@
 //	files.go       files without a sandbox   status.go    what is told of it
 //	prepare.go     namespaces ahead of plan  observe.go   comparing with the host
 //	wait.go        who waits for what        trial.go     failures and retries
-//	looks.go       when the host is looked at
+//	looks.go       when the host is looked at  addresses.go  addresses on other devices
 package reconcile
 
 import (
@@ -80,6 +80,8 @@ type Reconciler struct {
 	claims  claims
 	fw      table
 	bridges map[string]*bridge
+	addrs   map[desired.DeviceAddress]*address
+	undone  map[desired.DeviceAddress]*address // those of addrs with something left to do
 	recs    map[string]*record
 	dirty   map[string]*record // those with something left to do
 	files   map[string]*trial  // containers without a sandbox whose files are to be written
@@ -116,6 +118,8 @@ func New(o Options) *Reconciler {
 		dirty:   map[string]*record{},
 		files:   map[string]*trial{},
 		bridges: map[string]*bridge{},
+		addrs:   map[desired.DeviceAddress]*address{},
+		undone:  map[desired.DeviceAddress]*address{},
 		claims:  newClaims(),
 		waiters: map[*waiter]struct{}{},
 	}

@@ -8,7 +8,9 @@ import (
 // round brings the host nearer to the newest plan. The order is the one in
 // which nobody is reachable who should not be: ports are held before they lead
 // anywhere, networks are guarded before anything is on them, and what is
-// deleted goes after the elements that lead to it.
+// deleted goes after the elements that lead to it. An address on a device is
+// there only while the element is that takes it to its container: without, the
+// host's own programs would answer.
 func (r *Reconciler) round(ctx context.Context, replan bool) {
 	began := time.Now()
 	set := r.takeLooks()
@@ -32,6 +34,7 @@ func (r *Reconciler) round(ctx context.Context, replan bool) {
 		leftovers = r.compare(seen)
 	}
 
+	r.dropAddresses(ctx)
 	r.applyClaims(ctx)
 	r.settleClaims()
 	r.applyFiles()
@@ -42,6 +45,7 @@ func (r *Reconciler) round(ctx context.Context, replan bool) {
 	r.dispatch(ctx, gate)
 	r.applyZones()
 	r.applyFirewall(ctx)
+	r.applyAddresses(ctx)
 	close(gate)
 	r.mu.Lock()
 	r.settle()

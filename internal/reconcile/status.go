@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/jackstay/jackstay/internal/desired"
 )
 
 // stats are what is counted.
@@ -79,6 +81,9 @@ func (r *Reconciler) hostError() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.bridges)) {
 		all = append(all, r.bridges[name].trial.err)
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(r.undone), desired.DeviceAddress.Compare) {
+		all = append(all, r.undone[a].trial.err)
 	}
 	return errors.Join(all...)
 }

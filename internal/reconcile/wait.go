@@ -62,7 +62,7 @@ func (r *Reconciler) settled(w *waiter) (bool, error) {
 		return false, nil
 	}
 	hurry, done := false, true
-	for _, part := range []func(*waiter) (error, bool, bool){r.portsSettled, r.filesSettled, r.sandboxSettled, r.firewallSettled} {
+	for _, part := range []func(*waiter) (error, bool, bool){r.portsSettled, r.filesSettled, r.sandboxSettled, r.firewallSettled, r.addressSettled} {
 		err, soon, ok := part(w)
 		if err != nil {
 			return true, err

@@ -19,6 +19,7 @@ func Rebuild(s *model.Snapshot) {
 	s.ByNetwork = map[string]map[string]*model.Endpoint{}
 	s.LinksOf = map[string][]*model.Link{}
 	s.Ports = map[model.PortKey]string{}
+	s.FIPNames, s.FIPOf = map[string]string{}, map[string]string{}
 	for id, c := range s.Containers {
 		s.ContainerNames[c.Name] = id
 		for _, m := range c.Ports {
@@ -37,6 +38,14 @@ func Rebuild(s *model.Snapshot) {
 	}
 	for _, l := range s.Links {
 		s.LinksOf[l.ContainerID] = append(s.LinksOf[l.ContainerID], l)
+	}
+	for id, f := range s.FIPs {
+		if f.Name != "" {
+			s.FIPNames[f.Name] = id
+		}
+		if f.ContainerID != "" {
+			s.FIPOf[f.ContainerID] = id
+		}
 	}
 	for _, of := range s.ByContainer {
 		slices.SortFunc(of, compareEndpoints)
@@ -57,7 +66,10 @@ func Check(s *model.Snapshot) error {
 	for _, l := range s.Links {
 		all = append(all, checkLink(s, l))
 	}
-	return errors.Join(append(all, checkAddresses(s), checkUnique(s), checkIndexes(s))...)
+	for _, f := range s.FIPs {
+		all = append(all, checkFIP(s, f))
+	}
+	return errors.Join(append(all, checkAddresses(s), checkUnique(s), checkUniqueFIPs(s), checkIndexes(s))...)
 }
 
 // checkKeys: every record is filed under its own ID.
@@ -68,6 +80,8 @@ func checkKeys(s *model.Snapshot) error {
 		filed("endpoint", s.Endpoints, func(e *model.Endpoint) string { return e.ID }),
 		filed("link", s.Links, func(l *model.Link) string { return l.ID }),
 		filed("volume", s.Volumes, func(v *model.Volume) string { return v.Name }),
+		filed("floating IP", s.FIPs, (*model.FloatingIP).ID),
+		filed("pool of floating IPs", s.FIPPools, (*model.FIPPool).ID),
 	)
 }
 
@@ -200,6 +214,8 @@ func checkIndexes(s *model.Snapshot) error {
 		return errors.New("the index of network names differs from the networks")
 	case !maps.Equal(s.Ports, want.Ports):
 		return errors.New("the index of host ports differs from the containers")
+	case !maps.Equal(s.FIPNames, want.FIPNames) || !maps.Equal(s.FIPOf, want.FIPOf):
+		return errors.New("the indexes of floating IPs differ from the floating IPs")
 	case !reflect.DeepEqual(s.ByContainer, want.ByContainer):
 		return errors.New("the index of endpoints by container differs from the endpoints")
 	case !reflect.DeepEqual(s.ByNetwork, want.ByNetwork):

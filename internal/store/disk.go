@@ -24,6 +24,8 @@ const (
 	kindEndpoint
 	kindLink
 	kindVolume
+	kindFIP
+	kindFIPPool
 	kindCount
 )
 
@@ -34,7 +36,7 @@ type key struct {
 }
 
 func (k kind) bucket() []byte {
-	return []byte([kindCount]string{"containers", "networks", "endpoints", "links", "volumes"}[k])
+	return []byte([kindCount]string{"containers", "networks", "endpoints", "links", "volumes", "fips", "fippools"}[k])
 }
 
 // The meta bucket: the layout of this file, and the last revision written.
@@ -86,6 +88,8 @@ func emptySnapshot() *model.Snapshot {
 		Endpoints:  map[string]*model.Endpoint{},
 		Links:      map[string]*model.Link{},
 		Volumes:    map[string]*model.Volume{},
+		FIPs:       map[string]*model.FloatingIP{},
+		FIPPools:   map[string]*model.FIPPool{},
 	}
 }
 
@@ -112,6 +116,8 @@ func load(btx *bbolt.Tx, snap *model.Snapshot) error {
 		loadKind(btx, kindEndpoint, snap.Endpoints),
 		loadKind(btx, kindLink, snap.Links),
 		loadKind(btx, kindVolume, snap.Volumes),
+		loadKind(btx, kindFIP, snap.FIPs),
+		loadKind(btx, kindFIPPool, snap.FIPPools),
 	)
 }
 
@@ -170,6 +176,10 @@ func record(snap *model.Snapshot, k key) any {
 		return orNil(snap.Endpoints, k.id)
 	case kindLink:
 		return orNil(snap.Links, k.id)
+	case kindFIP:
+		return orNil(snap.FIPs, k.id)
+	case kindFIPPool:
+		return orNil(snap.FIPPools, k.id)
 	default:
 		return orNil(snap.Volumes, k.id)
 	}

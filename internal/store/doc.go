@@ -9,9 +9,9 @@
 //	changed := s.Changed(); snap := s.Snapshot(); <-changed // the channel closes at the next revision
 //
 // Tx: Snapshot() *model.Snapshot shows the transaction's own writes;
-// PutContainer, PutNetwork, PutEndpoint, PutLink, PutVolume take a pointer the
-// caller gives up; DeleteContainer(id), DeleteNetwork(id), DeleteEndpoint(id),
-// DeleteLink(id), DeleteVolume(name). An error or panic in the closure leaves
+// PutContainer, PutNetwork, PutEndpoint, PutLink, PutVolume, PutFIP, PutFIPPool
+// take a pointer the caller gives up; DeleteContainer(id), DeleteNetwork(id), DeleteEndpoint(id),
+// DeleteLink(id), DeleteVolume(name), DeleteFIP(address), DeleteFIPPool(prefix). An error or panic in the closure leaves
 // everything as it was. Updates of several goroutines share one fsync.
 //
 // # What is visible when
@@ -26,7 +26,8 @@
 // # What the store refuses
 //
 // A container or network name, or a host port, that another holds; an address
-// that another endpoint of the network has; and, when the closure is done, an
+// that another endpoint of the network has; a second floating IP of a
+// container; and, when the closure is done, an
 // endpoint or a link of a container or network that is not there. Deleting a
 // container deletes its endpoints, its links, and the links that lead to it.
 // Deleting what is absent succeeds.

@@ -23,12 +23,16 @@ const (
 	ownEndpoints
 	ownLinks
 	ownVolumes
+	ownFIPs
+	ownFIPPools
 	ownContainerNames
 	ownNetworkNames
 	ownByContainer
 	ownByNetwork
 	ownLinksOf
 	ownPorts
+	ownFIPNames
+	ownFIPOf
 )
 
 func newTx(base *model.Snapshot) *Tx {
@@ -148,8 +152,9 @@ func (tx *Tx) indexPorts(id string, old, c *model.Container) {
 	}
 }
 
-// DeleteContainer deletes a container with its endpoints and its links. Links
-// of others that lead to it wait for the next container of its name.
+// DeleteContainer deletes a container with its endpoints and its links, and
+// detaches its floating IP. Links of others that lead to it wait for the next
+// container of its name.
 func (tx *Tx) DeleteContainer(id string) {
 	s := tx.snap
 	old, ok := s.Containers[id]
@@ -170,6 +175,7 @@ func (tx *Tx) DeleteContainer(id string) {
 			tx.putLink(&waiting)
 		}
 	}
+	tx.detachFIP(id)
 	delete(mine(tx, ownContainers, &s.Containers), id)
 	delete(mine(tx, ownContainerNames, &s.ContainerNames), old.Name)
 	tx.indexPorts(id, old, nil)
@@ -261,6 +267,10 @@ func (tx *Tx) checkReferences() error {
 			err = checkNetworkGone(s, k.id)
 		case kindContainer:
 			err = checkContainerGone(s, k.id)
+		case kindFIP:
+			err = checkFIP(s, s.FIPs[k.id])
+		case kindFIPPool:
+			err = checkPoolGone(s, k.id)
 		}
 		if err != nil {
 			return err

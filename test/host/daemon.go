@@ -138,6 +138,13 @@ func (h *Host) removeAll() {
 // killLeft ends what still runs in the host's mount namespace; that something
 // does after every container was removed fails the test.
 func (h *Host) killLeft() {
+	// What was ended a moment ago may still be on its way out.
+	for range 100 {
+		if len(h.Processes()) == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	for _, pid := range h.Processes() {
 		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if !h.T.Failed() {

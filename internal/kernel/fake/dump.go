@@ -2,6 +2,7 @@ package fake
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -55,6 +56,9 @@ func (h *Host) Dump() string {
 
 func (k *link) String() string {
 	s := fmt.Sprintf("%s alias=%s mac=%s mtu=%d up=%t addrs=%v", k.name, k.alias, k.mac, k.mtu, k.up, k.prefixes())
+	if len(k.marked) > 0 {
+		s += fmt.Sprintf(" marked=%v", slices.Sorted(maps.Keys(k.marked)))
+	}
 	if k.bridge {
 		s += fmt.Sprintf(" bridge route_localnet=%t", k.localnet)
 	}
@@ -86,6 +90,12 @@ func (t *table) dump() []string {
 	}
 	for k, v := range t.fw.PublishAny {
 		out = append(out, fmt.Sprintf("element publish any v6=%t %d/%s : %s:%d", k.V6, k.Port, k.Proto, v.IP, v.Port))
+	}
+	for k, v := range t.fw.FIPIn {
+		out = append(out, fmt.Sprintf("element fip_in %s : %s", k, v))
+	}
+	for k, v := range t.fw.FIPOut {
+		out = append(out, fmt.Sprintf("element fip_out %s : %s", k, v))
 	}
 	return out
 }

@@ -88,13 +88,15 @@ func (t *table) add(fw desired.Firewall) error {
 	}
 	return firstError(
 		addAll(t.fw.Bridges, fw.Bridges), addAll(t.fw.Internal, fw.Internal), addAll(t.fw.Hairpin, fw.Hairpin),
-		addAll(t.fw.Publish, fw.Publish), addAll(t.fw.PublishAny, fw.PublishAny))
+		addAll(t.fw.Publish, fw.Publish), addAll(t.fw.PublishAny, fw.PublishAny),
+		addAll(t.fw.FIPIn, fw.FIPIn), addAll(t.fw.FIPOut, fw.FIPOut))
 }
 
 func (t *table) del(fw desired.Firewall) error {
 	return firstError(
 		delAll(t.fw.Bridges, fw.Bridges), delAll(t.fw.Internal, fw.Internal), delAll(t.fw.Masquerade, fw.Masquerade),
-		delAll(t.fw.Hairpin, fw.Hairpin), delAll(t.fw.Publish, fw.Publish), delAll(t.fw.PublishAny, fw.PublishAny))
+		delAll(t.fw.Hairpin, fw.Hairpin), delAll(t.fw.Publish, fw.Publish), delAll(t.fw.PublishAny, fw.PublishAny),
+		delAll(t.fw.FIPIn, fw.FIPIn), delAll(t.fw.FIPOut, fw.FIPOut))
 }
 
 // addAll adds elements; the same key with another value is EEXIST, the very
@@ -133,6 +135,7 @@ func clone(fw desired.Firewall) desired.Firewall {
 	return desired.Firewall{
 		Bridges: copyMap(fw.Bridges), Internal: copyMap(fw.Internal), Masquerade: copyMap[netip.Prefix](fw.Masquerade),
 		Hairpin: copyMap(fw.Hairpin), Publish: copyMap(fw.Publish), PublishAny: copyMap(fw.PublishAny),
+		FIPIn: copyMap(fw.FIPIn), FIPOut: copyMap(fw.FIPOut),
 	}
 }
 

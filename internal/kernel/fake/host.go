@@ -54,7 +54,8 @@ type link struct {
 	bridge, up, localnet     bool
 	mtu                      int
 	addrs                    map[string]bool
-	peerNS, peer             string // of the host end of a veth pair
+	marked                   map[string]bool // addresses with our mark, on others' links
+	peerNS, peer             string          // of the host end of a veth pair
 }
 
 type namespace struct {

@@ -28,10 +28,13 @@ func (h *Host) Links() *Links { return &Links{h} }
 
 // Observe lists what carries our alias, and the namespaces.
 func (l *Links) Observe(context.Context) (desired.Observed, error) {
-	o := desired.Observed{Bridges: map[string]desired.Bridge{}, HostEnds: map[string]desired.HostEnd{}, Namespaces: map[string]struct{}{}}
+	o := desired.Observed{Bridges: map[string]desired.Bridge{}, HostEnds: map[string]desired.HostEnd{}, Namespaces: map[string]struct{}{}, Addresses: map[desired.DeviceAddress]struct{}{}}
 	err := l.h.look(func() error {
 		for name, k := range l.h.links {
 			owner, ours := strings.CutPrefix(k.alias, aliasPrefix)
+			for a := range k.marked {
+				o.Addresses[desired.DeviceAddress{Device: name, Addr: netip.MustParseAddr(a)}] = struct{}{}
+			}
 			switch {
 			case !ours:
 			case k.bridge:

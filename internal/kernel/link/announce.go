@@ -4,6 +4,7 @@ package link
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -54,16 +55,23 @@ func announce(list []announcement) {
 	}
 	time.AfterFunc(announceAfter, func() {
 		for _, a := range list {
-			to := &unix.SockaddrLinklayer{
-				Protocol: bigEndian(unix.ETH_P_ARP), Ifindex: a.index, Halen: 6,
-				Addr: [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
-			}
-			for _, f := range a.frames {
-				_ = unix.Sendto(a.socket, f, 0, to) // the interface may be gone
-			}
-			unix.Close(a.socket)
+			_ = send(a) // the interface may be gone
 		}
 	})
+}
+
+// send broadcasts an announcement and closes its socket.
+func send(a announcement) error {
+	defer unix.Close(a.socket)
+	to := &unix.SockaddrLinklayer{
+		Protocol: bigEndian(unix.ETH_P_ARP), Ifindex: a.index, Halen: 6,
+		Addr: [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+	}
+	var err error
+	for _, f := range a.frames {
+		err = errors.Join(err, unix.Sendto(a.socket, f, 0, to))
+	}
+	return err
 }
 
 // arpAnnouncement is the request for one's own address (RFC 826's fields).

@@ -33,6 +33,8 @@ type Host struct {
 	wire  wire
 	dir   *netns.Dir
 	known *ledger
+	// placed are our addresses on devices of others.
+	placed placed
 
 	locks keyed.Mutexes // by object: it is changed by one caller at a time
 }

@@ -35,13 +35,18 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 	if err := retry(func() (err error) { links, err = h.nl.LinkList(); return }); err != nil {
 		return out, fmt.Errorf("list links: %w", err)
 	}
-	addrs, err := addrsByIndex(h.nl)
+	list, err := addrList(h.nl)
 	if err != nil {
 		return out, err
 	}
+	addrs := addrsByIndex(list)
 	byIndex := map[int]string{}
 	for _, l := range links {
 		byIndex[l.Attrs().Index] = l.Attrs().Name
+	}
+	out.Addresses = floating(list, byIndex)
+	for a := range out.Addresses {
+		h.placed.put(a.Addr)
 	}
 	seen := map[string]shape{}
 	for _, l := range links {
@@ -79,18 +84,21 @@ func observedBridge(l netlink.Link, network string, addrs []netip.Prefix) desire
 	}
 }
 
-func addrsByIndex(h *netlink.Handle) (map[int][]netip.Prefix, error) {
-	var list []netlink.Addr
+func addrList(h *netlink.Handle) (list []netlink.Addr, err error) {
 	if err := retry(func() (err error) { list, err = h.AddrList(nil, netlink.FAMILY_ALL); return }); err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
+	return list, nil
+}
+
+func addrsByIndex(list []netlink.Addr) map[int][]netip.Prefix {
 	out := map[int][]netip.Prefix{}
 	for _, a := range list {
 		if p, ok := toPrefix(a.IPNet); ok && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
 			out[a.LinkIndex] = append(out[a.LinkIndex], p)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // ObserveSandbox looks into a namespace: whether everything of the wanted

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -127,6 +128,9 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 		if len(data) < unix.SizeofIfAddrmsg {
 			return "", false
 		}
+		if kind == unix.RTM_DELADDR && w.tookOff(data) {
+			return "", true // have everything observed
+		}
 		return w.host.known.byIndex(int(nl.DeserializeIfAddrmsg(data).Index))
 	case unix.RTM_NEWNETCONF:
 		index, off := forwardingOff(data)
@@ -135,6 +139,21 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// tookOff tells whether a message says that somebody else took an address of
+// ours off a device of the host's: we forget those we take off before we do.
+func (w *watcher) tookOff(data []byte) bool {
+	attrs, err := nl.ParseRouteAttr(data[unix.SizeofIfAddrmsg:])
+	if err != nil {
+		return false
+	}
+	for _, a := range attrs {
+		if addr, ok := netip.AddrFromSlice(a.Value); ok && a.Attr.Type == unix.IFA_LOCAL && w.host.placed.has(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // judge gathers touched names for settleTime and then looks at each.

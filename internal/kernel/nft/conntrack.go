@@ -19,6 +19,9 @@ import (
 // keeps sending would never notice (moby#8795). Likewise a flow that began
 // before its UDP port was published never gets translated.
 
+// Likewise a floating IP: what goes through it in either direction ends when it
+// is detached or moved.
+
 // published is a published port as a flow shows it: by what it was sent to.
 type published struct {
 	proto byte
@@ -33,6 +36,11 @@ type ending struct {
 	// fresh: UDP ports whose untranslated flows are stale, with the host
 	// addresses they are published on; an invalid one means all.
 	fresh map[published][]netip.Addr
+	// in: these floating IPs led to these addresses and do no more; out: what
+	// these addresses sent left with these floating IPs and does no more. new
+	// ones had flows that led nowhere.
+	in, out map[netip.Addr]netip.Addr
+	new     map[netip.Addr]struct{}
 }
 
 // changes gives what ends when old is replaced: of old what current does not
@@ -40,7 +48,13 @@ type ending struct {
 // once lets its connections finish where they are: the other end of each is
 // bound to them, and closes them if it goes; only new ones meet the new target.
 func changes(old, current, fresh desired.Firewall) ending {
-	e := ending{map[published][]desired.Target{}, map[published][]netip.Addr{}}
+	e := ending{
+		dropped: map[published][]desired.Target{}, fresh: map[published][]netip.Addr{},
+		in: lost(old.FIPIn, current.FIPIn), out: lost(old.FIPOut, current.FIPOut), new: map[netip.Addr]struct{}{},
+	}
+	for f := range fresh.FIPIn {
+		e.new[f] = struct{}{}
+	}
 	drop := func(proto string, port uint16, t desired.Target) {
 		p := keyOf(proto, port, t.IP.Is6())
 		e.dropped[p] = append(e.dropped[p], t)
@@ -70,6 +84,17 @@ func changes(old, current, fresh desired.Firewall) ending {
 	return e
 }
 
+// lost gives of old what current has not the same.
+func lost(old, current map[netip.Addr]netip.Addr) map[netip.Addr]netip.Addr {
+	out := map[netip.Addr]netip.Addr{}
+	for k, v := range old {
+		if current[k] != v {
+			out[k] = v
+		}
+	}
+	return out
+}
+
 func keyOf(proto string, port uint16, v6 bool) published {
 	n, _ := protoNumber(proto)
 	return published{n, port, v6}
@@ -79,6 +104,9 @@ func keyOf(proto string, port uint16, v6 bool) published {
 // is one to end. A flow's reply comes from where its packets were led to.
 func (e ending) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	to := addrOf(flow.Forward.DstIP)
+	if e.floating(flow, to) {
+		return true
+	}
 	p := published{flow.Forward.Protocol, flow.Forward.DstPort, to.Is6()}
 	from := desired.Target{IP: addrOf(flow.Reverse.SrcIP), Port: flow.Reverse.SrcPort}
 	for _, t := range e.dropped[p] {
@@ -95,6 +123,20 @@ func (e ending) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	return false
 }
 
+// floating tells whether a flow, sent to this address, went through a floating
+// IP that leads elsewhere now.
+func (e ending) floating(flow *netlink.ConntrackFlow, to netip.Addr) bool {
+	answers := addrOf(flow.Reverse.SrcIP)
+	if was, ok := e.in[to]; ok && was == answers {
+		return true
+	}
+	if _, ok := e.new[to]; ok && answers == to {
+		return true
+	}
+	was, ok := e.out[addrOf(flow.Forward.SrcIP)]
+	return ok && was == addrOf(flow.Reverse.DstIP)
+}
+
 func addrOf(ip net.IP) netip.Addr {
 	a, _ := netip.AddrFromSlice(ip)
 	return a.Unmap()
@@ -107,6 +149,14 @@ func (e ending) families() []netlink.InetFamily {
 	}
 	for p := range e.fresh {
 		v4, v6 = v4 || !p.v6, v6 || p.v6
+	}
+	for _, m := range []map[netip.Addr]netip.Addr{e.in, e.out} {
+		for a := range m {
+			v4, v6 = v4 || a.Is4(), v6 || a.Is6()
+		}
+	}
+	for a := range e.new {
+		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
 	}
 	var out []netlink.InetFamily
 	if v4 {
@@ -130,13 +180,13 @@ func (f *flows) wait() { f.pending.Wait() }
 
 // end ends flows. Reading the table takes about a millisecond per thousand
 // flows of the host, so a stop does not wait for it; publishing a UDP port
-// does, or its first packets could be lost.
+// does, or its first packets could be lost, and so does a floating IP.
 func (f *flows) end(e ending) error {
 	families := e.families()
 	if len(families) == 0 {
 		return nil
 	}
-	if len(e.fresh) > 0 {
+	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new) > 0 {
 		return endFlows(e, families)
 	}
 	f.pending.Go(func() {
@@ -168,4 +218,6 @@ func endFlows(e ending, families []netlink.InetFamily) error {
 }
 
 // publishMaps are the maps of which flows depend.
-func publishMaps() []string { return []string{mapPublish4, mapPublish6, mapAny4, mapAny6} }
+func publishMaps() []string {
+	return []string{mapPublish4, mapPublish6, mapAny4, mapAny6, mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -29,12 +30,17 @@ const (
 	mapPublish6    = "publish6"
 	mapAny4        = "publishany4"
 	mapAny6        = "publishany6"
+	mapFIPIn4      = "fip_in4"
+	mapFIPIn6      = "fip_in6"
+	mapFIPOut4     = "fip_out4"
+	mapFIPOut6     = "fip_out6"
 )
 
 // setNames lists those that hold elements of a desired.Firewall.
 func setNames() []string {
 	return []string{setBridges, setSameBridge, setInternal, setMasquerade4, setMasquerade6,
-		setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6}
+		setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
+		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6}
 }
 
 // ifnameSize is IFNAMSIZ of linux/if.h: 15 characters and a NUL.
@@ -79,6 +85,9 @@ func lay(fw desired.Firewall) (layout, error) {
 		return nil, err
 	}
 	if err := layPorts(l, fw); err != nil {
+		return nil, err
+	}
+	if err := layFIPs(l, fw); err != nil {
 		return nil, err
 	}
 	for _, es := range l {
@@ -138,12 +147,28 @@ func layPorts(l layout, fw desired.Firewall) error {
 	return nil
 }
 
+func layFIPs(l layout, fw desired.Firewall) error {
+	lay := func(m map[netip.Addr]netip.Addr, v4, v6 string) error {
+		for from, to := range m {
+			if !from.IsValid() || !to.IsValid() || from.Is4() != to.Is4() {
+				return errs.New(errs.Invalid, "floating IP: %v can't lead to %v", from, to)
+			}
+			l.add(pick(from, v4, v6), element{
+				key: from.AsSlice(), val: to.AsSlice(), text: fmt.Sprintf("%s : %s", from, to),
+			})
+		}
+		return nil
+	}
+	return errors.Join(lay(fw.FIPIn, mapFIPIn4, mapFIPIn6), lay(fw.FIPOut, mapFIPOut4, mapFIPOut6))
+}
+
 // unlay reads elements back. A bridge counts only when it is in both of its sets.
 func unlay(l layout) desired.Firewall {
 	fw := desired.Firewall{
 		Bridges: map[string]struct{}{}, Internal: map[string]struct{}{},
 		Masquerade: map[netip.Prefix]struct{}{}, Hairpin: map[desired.HairpinKey]struct{}{},
 		Publish: map[desired.Claim]desired.Target{}, PublishAny: map[desired.PortKey]desired.Target{},
+		FIPIn: map[netip.Addr]netip.Addr{}, FIPOut: map[netip.Addr]netip.Addr{},
 	}
 	paired := map[string]bool{}
 	for _, e := range l[setSameBridge] {
@@ -176,6 +201,12 @@ func unlay(l layout) desired.Firewall {
 		proto, port := unportKey(e.key)
 		t := untarget(e.val)
 		fw.PublishAny[desired.PortKey{V6: t.IP.Is6(), Proto: proto, Port: port}] = t
+	}
+	for _, e := range slices.Concat(l[mapFIPIn4], l[mapFIPIn6]) {
+		fw.FIPIn[addr(e.key)] = addr(e.val)
+	}
+	for _, e := range slices.Concat(l[mapFIPOut4], l[mapFIPOut6]) {
+		fw.FIPOut[addr(e.key)] = addr(e.val)
 	}
 	return fw
 }

@@ -43,7 +43,18 @@ func sample() desired.Firewall {
 			{Proto: "tcp", Port: 65535}:         to("172.17.0.2:1"),
 			{V6: true, Proto: "tcp", Port: 443}: to("[fd00::2]:443"),
 		},
+		FIPIn:  addrs("203.0.113.17", "172.17.0.2", "2001:db8::17", "fd00::2"),
+		FIPOut: addrs("172.17.0.2", "203.0.113.17", "fd00::2", "2001:db8::17"),
 	}
+}
+
+// addrs makes a map of pairs.
+func addrs(pairs ...string) map[netip.Addr]netip.Addr {
+	m := map[netip.Addr]netip.Addr{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[netip.MustParseAddr(pairs[i])] = netip.MustParseAddr(pairs[i+1])
+	}
+	return m
 }
 
 func empty() desired.Firewall { return unlay(layout{}) }

@@ -1,0 +1,294 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+	"github.com/jackstay/jackstay/internal/store"
+)
+
+// maxAllocate bounds one allocation.
+const maxAllocate = 65536
+
+// findFIP resolves an address or a name.
+func findFIP(s *model.Snapshot, ref string) (*model.FloatingIP, error) {
+	if a, err := netip.ParseAddr(ref); err == nil {
+		if f := s.FIPs[a.String()]; f != nil {
+			return f, nil
+		}
+	}
+	if f := s.FIPs[s.FIPNames[ref]]; f != nil {
+		return f, nil
+	}
+	if ref == "" {
+		return nil, errs.New(errs.Invalid, "the floating IP is missing: give its address or its name")
+	}
+	return nil, errs.New(errs.NotFound, "no such floating IP: %s; `jackstay fip ls` shows those there are, `jackstay fip allocate 1` makes one", ref)
+}
+
+// AllocateFIPs takes the lowest free addresses of the pools, all or none.
+func (e *Engine) AllocateFIPs(ctx context.Context, count int) ([]*model.FloatingIP, error) {
+	if count < 1 || count > maxAllocate {
+		return nil, errs.New(errs.Invalid, "can't allocate %d floating IPs: the number must be between 1 and %d", count, maxAllocate)
+	}
+	used, err := e.host.Addresses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the host's addresses: %w", err)
+	}
+	var out []*model.FloatingIP
+	_, err = e.store.Update(func(tx *store.Tx) error {
+		if out, err = freeFIPs(tx.Snapshot(), used, count); err != nil {
+			return err
+		}
+		for _, f := range out {
+			if err := tx.PutFIP(f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range out {
+		e.fipEvent(f, "allocate")
+	}
+	return out, nil
+}
+
+// freeFIPs picks count addresses, pool after pool in order of their prefixes.
+func freeFIPs(s *model.Snapshot, used map[netip.Addr]string, count int) ([]*model.FloatingIP, error) {
+	if len(s.FIPPools) == 0 {
+		return nil, errs.New(errs.Unavailable, "there is no pool of floating IPs: add one with `jackstay fip pool add CIDR --dev DEVICE`")
+	}
+	var out []*model.FloatingIP
+	for _, p := range SortedFIPPools(s) {
+		first, last := hostRange(p.Prefix)
+		for a := first; a.IsValid() && a.Compare(last) <= 0 && len(out) < count; a = a.Next() {
+			if _, taken := used[a]; taken || s.FIPs[a.String()] != nil {
+				continue
+			}
+			out = append(out, &model.FloatingIP{Address: a, Pool: p.Prefix})
+		}
+	}
+	if len(out) < count {
+		return nil, errs.New(errs.Unavailable, "can't allocate %d floating IPs: the pools have %d free; release some or add a pool", count, len(out))
+	}
+	return out, nil
+}
+
+// hostRange gives the first and last address of a prefix that a host may have:
+// the first and last of all are the network's own in prefixes shorter than /31
+// (RFC 3021).
+func hostRange(p netip.Prefix) (first, last netip.Addr) {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	first = p.Addr()
+	last, _ = netip.AddrFromSlice(b)
+	if p.Bits() < p.Addr().BitLen()-1 {
+		return first.Next(), last.Prev()
+	}
+	return first, last
+}
+
+// SortedFIPPools gives the pools in order of their prefixes.
+func SortedFIPPools(s *model.Snapshot) []*model.FIPPool {
+	return slices.SortedFunc(maps.Values(s.FIPPools), func(a, b *model.FIPPool) int { return a.Prefix.Compare(b.Prefix) })
+}
+
+// AttachFIP gives a container a floating IP. One that another container has,
+// and a container that has another one, are refused unless force is set: then
+// it moves in one step. A stopped container has it from its start on.
+func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force bool) error {
+	used, err := e.host.Addresses(ctx)
+	if err != nil {
+		return fmt.Errorf("read the host's addresses: %w", err)
+	}
+	s := e.store.Snapshot()
+	if f, err := findFIP(s, ref); err == nil {
+		if err := e.host.Device(ctx, s.FIPPools[f.Pool.String()].Device); err != nil {
+			return fmt.Errorf("can't attach floating IP %s: %w", f.Address, err)
+		}
+	}
+	m := move{ref: ref, container: container, force: force, used: used}
+	snap, err := e.store.Update(m.run)
+	if err != nil || m.to == nil {
+		return err
+	}
+	if m.from != nil {
+		e.fipEvent(m.fip, "detach", "container", m.from.ID)
+	}
+	if m.lost != nil {
+		e.fipEvent(m.lost, "detach", "container", m.to.ID)
+	}
+	e.fipEvent(m.fip, "attach", "container", m.to.ID)
+	return e.settleFIP(ctx, snap, m.to.ID)
+}
+
+// settleFIP waits until an active container has, or has no more, its address.
+func (e *Engine) settleFIP(ctx context.Context, snap *model.Snapshot, id string) error {
+	if c := snap.Containers[id]; c == nil || !c.Active {
+		return nil
+	}
+	if err := e.network.Wait(context.WithoutCancel(ctx), id, snap.Revision); err != nil {
+		return fmt.Errorf("the floating IP of container %s is recorded, and is not in effect yet: %w", snap.Containers[id].Name, err)
+	}
+	return nil
+}
+
+// move is one attachment under way.
+type move struct {
+	ref, container string
+	force          bool
+	used           map[netip.Addr]string
+
+	fip  *model.FloatingIP // as attached
+	to   *model.Container  // nil: it is so already
+	from *model.Container  // who had it
+	lost *model.FloatingIP // what the container had
+}
+
+func (m *move) run(tx *store.Tx) error {
+	s := tx.Snapshot()
+	*m = move{ref: m.ref, container: m.container, force: m.force, used: m.used}
+	f, err := findFIP(s, m.ref)
+	if err != nil {
+		return err
+	}
+	c, err := findContainer(s, m.container)
+	if err != nil {
+		return err
+	}
+	if f.ContainerID == c.ID {
+		return nil
+	}
+	if err := m.refuse(s, f, c); err != nil {
+		return err
+	}
+	m.to, m.from = c, s.Containers[f.ContainerID]
+	if has := s.FIPs[s.FIPOf[c.ID]]; has != nil {
+		m.lost = has
+		free := *has
+		free.ContainerID = ""
+		if err := tx.PutFIP(&free); err != nil {
+			return err
+		}
+	}
+	moved := *f
+	moved.ContainerID = c.ID
+	m.fip = &moved
+	return tx.PutFIP(&moved)
+}
+
+// refuse says why the floating IP can't go to the container.
+func (m *move) refuse(s *model.Snapshot, f *model.FloatingIP, c *model.Container) error {
+	if whose, taken := m.used[f.Address]; taken {
+		return errs.New(errs.Conflict, "can't attach floating IP %s: the address is %s now", f.Address, whose)
+	}
+	if c.State.Status == model.StatusRemoving || c.State.Status == model.StatusDead {
+		return errs.New(errs.Conflict, "can't attach floating IP %s: container %s is being removed", f.Address, c.Name)
+	}
+	if !hasBridge(s, c) {
+		return errs.New(errs.Conflict, "can't attach floating IP %s: container %s is on no bridge network (its network mode is %s)",
+			f.Address, c.Name, c.Host.NetworkMode)
+	}
+	if m.force {
+		return nil
+	}
+	if holder := s.Containers[f.ContainerID]; holder != nil {
+		return errs.New(errs.Conflict, "floating IP %s is attached to container %s: detach it first, or move it with -f", f.Address, holder.Name)
+	}
+	if has, ok := s.FIPOf[c.ID]; ok {
+		return errs.New(errs.Conflict, "container %s has the floating IP %s already: detach it first, or replace it with -f", c.Name, has)
+	}
+	return nil
+}
+
+func hasBridge(s *model.Snapshot, c *model.Container) bool {
+	return slices.ContainsFunc(s.ByContainer[c.ID], func(ep *model.Endpoint) bool {
+		n := s.Networks[ep.NetworkID]
+		return n != nil && n.Driver == model.DriverBridge && ep.IPv4.IsValid()
+	})
+}
+
+// DetachFIP takes a container's floating IP away and gives it.
+func (e *Engine) DetachFIP(ctx context.Context, container string) (*model.FloatingIP, error) {
+	var free model.FloatingIP
+	var c *model.Container
+	snap, err := e.store.Update(func(tx *store.Tx) (err error) {
+		s := tx.Snapshot()
+		if c, err = findContainer(s, container); err != nil {
+			return err
+		}
+		f := s.FIPs[s.FIPOf[c.ID]]
+		if f == nil {
+			return errs.New(errs.Conflict, "container %s has no floating IP", c.Name)
+		}
+		free = *f
+		free.ContainerID = ""
+		put := free
+		return tx.PutFIP(&put)
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.fipEvent(&free, "detach", "container", c.ID)
+	return &free, e.settleFIP(ctx, snap, c.ID)
+}
+
+// ReleaseFIP gives an address back to its pool.
+func (e *Engine) ReleaseFIP(_ context.Context, ref string) error {
+	var gone *model.FloatingIP
+	_, err := e.store.Update(func(tx *store.Tx) (err error) {
+		s := tx.Snapshot()
+		if gone, err = findFIP(s, ref); err != nil {
+			return err
+		}
+		if c := s.Containers[gone.ContainerID]; c != nil {
+			return errs.New(errs.Conflict, "floating IP %s is attached to container %s: detach it first (jackstay fip detach %s)", gone.Address, c.Name, c.Name)
+		}
+		tx.DeleteFIP(gone.ID())
+		return nil
+	})
+	if err == nil {
+		e.fipEvent(gone, "release")
+	}
+	return err
+}
+
+var fipName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// NameFIP names a floating IP; an empty name takes its name away.
+func (e *Engine) NameFIP(_ context.Context, ref, name string) error {
+	if _, err := netip.ParseAddr(name); name != "" && (err == nil || !fipName.MatchString(name)) {
+		return errs.New(errs.Invalid, "invalid floating IP name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed, and no address", name)
+	}
+	var f model.FloatingIP
+	_, err := e.store.Update(func(tx *store.Tx) error {
+		old, err := findFIP(tx.Snapshot(), ref)
+		if err != nil {
+			return err
+		}
+		f = *old
+		f.Name = name
+		put := f
+		return tx.PutFIP(&put)
+	})
+	if err == nil {
+		e.fipEvent(&f, "name")
+	}
+	return err
+}
+
+// fipEvent records what happened to a floating IP.
+func (e *Engine) fipEvent(f *model.FloatingIP, action string, attrs ...string) {
+	e.Emit(model.Event{Type: "fip", Action: action, ID: f.ID(), Attributes: pairs(map[string]string{"name": f.Name}, attrs)})
+}

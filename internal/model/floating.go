@@ -1,0 +1,25 @@
+package model
+
+import "net/netip"
+
+// FIPPool is a prefix the operator gave for floating IPs, and the device of
+// the host whose network expects them.
+type FIPPool struct {
+	Prefix netip.Prefix // masked
+	Device string       // link name
+}
+
+// ID is the pool's key.
+func (p *FIPPool) ID() string { return p.Prefix.String() }
+
+// FloatingIP is an address that belongs to a container in both directions
+// while it is attached, and to nobody else until it is released.
+type FloatingIP struct {
+	Address     netip.Addr
+	Name        string       // empty: none; unique
+	ContainerID string       // empty: attached to none; at most one per container
+	Pool        netip.Prefix // of which it was allocated
+}
+
+// ID is the floating IP's key.
+func (f *FloatingIP) ID() string { return f.Address.String() }
