@@ -199,15 +199,8 @@ func TestCreateRefuses(t *testing.T) {
 		{host(`"Cgroup":"container:x"`), "--cgroup-parent"},
 		{host(`"StorageOpt":{"size":"1G"}`), "--storage-opt"},
 		{host(`"Isolation":"hyperv"`), "invalid isolation (hyperv)"},
-		{host(`"AutoRemove":true,"RestartPolicy":{"Name":"always"}`), "can't create 'AutoRemove' container with restart policy"},
 		{host(`"RestartPolicy":{"Name":"maybe"}`), "unknown policy 'maybe'"},
 		{host(`"RestartPolicy":{"Name":"always","MaximumRetryCount":3}`), "maximum retry count"},
-		{host(`"CgroupnsMode":"x"`), "CGroup namespace mode"},
-		{host(`"IpcMode":"x"`), "IPC mode"},
-		{host(`"PidMode":"x"`), "PID mode"},
-		{host(`"UTSMode":"x"`), "UTS mode"},
-		{host(`"ShmSize":-1`), "SHM size"},
-		{host(`"OomScoreAdj":2000`), "oom score adj"},
 		{host(`"LogConfig":{"Type":"syslog"}`), "--log-driver"},
 		{host(`"LogConfig":{"Type":"json-file","Config":{"labels":"a"}}`), "--log-opt"},
 		{host(`"LogConfig":{"Type":"none","Config":{"max-size":"1m"}}`), "takes no option"},
@@ -221,22 +214,11 @@ func TestCreateRefuses(t *testing.T) {
 		{host(`"DeviceCgroupRules":["c 1:3 r"]`), "--device-cgroup-rule"},
 		{host(`"DeviceRequests":[{"Count":-1}]`), "--gpus"},
 		{host(`"CpuCount":2`), "Windows"},
-		{host(`"CpuShares":-1`), "invalid CPU shares"},
-		{host(`"NanoCpus":5,"CpuQuota":5`), "Nano CPUs and CPU Period"},
-		{host(`"MemorySwappiness":101`), "0-100"},
 		{host(`"PortBindings":{"80/tcp":[{"HostPort":"x"}]}`), "invalid port specification"},
 		{host(`"PortBindings":{"80/tcp":[{"HostPort":"70000"}]}`), "invalid port specification"},
 		{host(`"PortBindings":{"80/tcp":[{"HostPort":"20-10"}]}`), "invalid port specification"},
 		{host(`"PortBindings":{"80/tcp":[{"HostIp":"nowhere"}]}`), "invalid JSON"},
 		{host(`"Dns":["nowhere"]`), "invalid JSON"},
-		{host(`"NetworkMode":"container:"`), "container:<name|id>"},
-		{host(`"NetworkMode":"container:x","PortBindings":{"80/tcp":[{"HostPort":"80"}]}`), "port publishing and the container type network mode"},
-		{host(`"NetworkMode":"container:x","Links":["a"]`), "can't be used with links"},
-		{host(`"NetworkMode":"container:x","Dns":["1.1.1.1"]`), "dns and the network mode"},
-		{host(`"NetworkMode":"container:x","ExtraHosts":["a:1.1.1.1"]`), "custom host-to-IP mapping"},
-		{`{"Image":"i","Hostname":"h","HostConfig":{"NetworkMode":"container:x"}}`, "hostname and the network mode"},
-		{`{"Image":"i","ExposedPorts":{"80/tcp":{}},"HostConfig":{"NetworkMode":"container:x"}}`, "port exposing"},
-		{`{"Image":"i","HostConfig":{"NetworkMode":"container:x"},"NetworkingConfig":{"EndpointsConfig":{"dev":{}}}}`, "cannot be connected to any other network"},
 		{`{"Image":"i","NetworkingConfig":{"EndpointsConfig":{"dev":{"IPAMConfig":{"LinkLocalIPs":["169.254.1.1"]}}}}}`, "--link-local-ip"},
 		{`{"Image":"i","NetworkingConfig":{"EndpointsConfig":{"dev":{"IPAMConfig":{"IPv4Address":"fe80::1"}}}}}`, "invalid IPv4 address"},
 		{`{"Image":"i","NetworkingConfig":{"EndpointsConfig":{"dev":{"IPAMConfig":{"IPv6Address":"1.1.1.1"}}}}}`, "invalid IPv6 address"},
@@ -272,6 +254,17 @@ func TestCreateRefuses(t *testing.T) {
 		if len(f.engine.created) != 0 {
 			t.Errorf("%s: the engine was asked all the same", c.body)
 		}
+	}
+}
+
+// What does not go with another container's network reaches the engine, which
+// refuses it.
+func TestJoinedNetworkReachesTheEngine(t *testing.T) {
+	f := newFixture(t)
+	f.want("POST", "/v1.43/containers/create", `{"Image":"i","MacAddress":"02:42:00:00:00:05","HostConfig":{"NetworkMode":"container:x"},"NetworkingConfig":{"EndpointsConfig":{"dev":{}}}}`, 201, "")
+	req := f.engine.created[0]
+	if req.MAC != "02:42:00:00:00:05" || len(req.Endpoints) != 1 || req.Endpoints[0].Network != "dev" || req.Host.NetworkMode != "container:x" {
+		t.Errorf("%+v", req)
 	}
 }
 

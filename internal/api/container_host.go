@@ -12,7 +12,8 @@ import (
 	"github.com/jackstay/jackstay/internal/model"
 )
 
-// checkHost refuses what Jackstay does not do of a HostConfig.
+// checkHost refuses what Jackstay does not do of a HostConfig. What can't be
+// right, or does not go together, is the engine's to refuse.
 func checkHost(h *container.HostConfig, v apiVersion) error {
 	if h.UsernsMode != "" && h.UsernsMode != "host" {
 		return unsupported("user namespaces (--userns %s) are not supported: containers share the host's", h.UsernsMode)
@@ -26,20 +27,6 @@ func checkHost(h *container.HostConfig, v apiVersion) error {
 		return unsupported("storage options (--storage-opt) are not supported: leave them out")
 	case !h.Isolation.IsDefault():
 		return invalid("invalid isolation (%s): linux only supports 'default'", h.Isolation)
-	case h.AutoRemove && !h.RestartPolicy.IsNone():
-		return invalid("can't create 'AutoRemove' container with restart policy")
-	case !h.CgroupnsMode.Valid():
-		return invalid("invalid CGroup namespace mode: %v", h.CgroupnsMode)
-	case !h.IpcMode.Valid():
-		return invalid("invalid IPC mode: %v", h.IpcMode)
-	case !h.PidMode.Valid():
-		return invalid("invalid PID mode: %v", h.PidMode)
-	case !h.UTSMode.Valid():
-		return invalid("invalid UTS mode: %v", h.UTSMode)
-	case h.ShmSize < 0:
-		return invalid("SHM size can not be less than 0")
-	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
-		return invalid("invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
 	}
 	if err := checkLog(h.LogConfig); err != nil {
 		return err

@@ -16,9 +16,8 @@ import (
 func networksOf(b *createBody, req *model.CreateRequest, v apiVersion) (warnings []string, err error) {
 	mode := container.NetworkMode(req.Host.NetworkMode)
 	if mode.IsContainer() {
-		return nil, checkContainerMode(b, mode)
-	}
-	if v.before(44) && len(b.Networks) > 1 {
+		req.MAC = b.MacAddress // which does not go together, nor does much else: the engine says so
+	} else if v.before(44) && len(b.Networks) > 1 {
 		var names []string
 		for _, e := range b.Networks {
 			names = append(names, e.Network)
@@ -40,6 +39,9 @@ func networksOf(b *createBody, req *model.CreateRequest, v apiVersion) (warnings
 		}
 		req.Endpoints = append(req.Endpoints, req1)
 	}
+	if mode.IsContainer() {
+		return nil, nil
+	}
 	if len(req.Endpoints) == 0 {
 		req.Endpoints = []model.EndpointRequest{{Network: string(mode)}}
 	}
@@ -48,33 +50,6 @@ func networksOf(b *createBody, req *model.CreateRequest, v apiVersion) (warnings
 	}
 	linksToEndpoint(req, mode)
 	return warnings, nil
-}
-
-// checkContainerMode refuses what can't go with --network container:X, in
-// Docker's words.
-func checkContainerMode(b *createBody, mode container.NetworkMode) error {
-	h := &b.HostConfig
-	switch {
-	case mode.ConnectedContainer() == "":
-		return invalid("invalid network mode: invalid container format container:<name|id>")
-	case b.Hostname != "":
-		return invalid("conflicting options: hostname and the network mode")
-	case len(h.Links) > 0:
-		return invalid("conflicting options: container type network can't be used with links. This would result in undefined behavior")
-	case len(h.DNS) > 0:
-		return invalid("conflicting options: dns and the network mode")
-	case len(h.ExtraHosts) > 0:
-		return invalid("conflicting options: custom host-to-IP mapping and the network mode")
-	case b.MacAddress != "":
-		return invalid("conflicting options: mac-address and the network mode")
-	case len(h.PortBindings) > 0 || h.PublishAllPorts:
-		return invalid("conflicting options: port publishing and the container type network mode")
-	case len(b.ExposedPorts) > 0:
-		return invalid("conflicting options: port exposing and the container type network mode")
-	case len(b.Networks) > 0:
-		return invalid("container sharing network namespace with another container or host cannot be connected to any other network")
-	}
-	return nil
 }
 
 // endpointOf reads what is asked for a membership in a network. What Docker

@@ -31,16 +31,6 @@ func checkResources(r *container.Resources) error {
 	if r.CPUCount != 0 || r.CPUPercent != 0 || r.IOMaximumIOps != 0 || r.IOMaximumBandwidth != 0 {
 		return unsupported("--cpu-count, --cpu-percent, --io-maxiops and --io-maxbandwidth are for Windows containers")
 	}
-	switch {
-	case r.CPUShares < 0:
-		return invalid("invalid CPU shares (%d): value must be a positive integer", r.CPUShares)
-	case r.NanoCPUs < 0:
-		return invalid("invalid CPUs (%d): value must be positive", r.NanoCPUs)
-	case r.NanoCPUs > 0 && (r.CPUPeriod != 0 || r.CPUQuota != 0):
-		return invalid("conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
-	case r.MemorySwappiness != nil && (*r.MemorySwappiness < -1 || *r.MemorySwappiness > 100):
-		return invalid("Invalid value: %v, valid memory swappiness range is 0-100", *r.MemorySwappiness)
-	}
 	return nil
 }
 
@@ -53,7 +43,7 @@ func resourcesOf(r *container.Resources) model.Resources {
 		CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems, BlkioWeight: r.BlkioWeight,
 		OomKillDisable: r.OomKillDisable != nil && *r.OomKillDisable,
 	}
-	if n := r.MemorySwappiness; n != nil && *n >= 0 {
+	if n := r.MemorySwappiness; n != nil && *n != -1 {
 		out.MemorySwappiness = n
 	}
 	if n := r.PidsLimit; n != nil {

@@ -51,6 +51,21 @@ func TestRefusedCreates(t *testing.T) {
 		{"memory", host(func(h *model.HostConfig) { h.Resources.Memory = 1 << 20 }), errs.Invalid, "Minimum memory limit allowed is 6MB"},
 		{"swap alone", host(func(h *model.HostConfig) { h.Resources.MemorySwap = 1 << 30 }), errs.Invalid, "You should always set the Memory limit when using Memoryswap limit, see usage"},
 		{"little swap", host(func(h *model.HostConfig) { h.Resources.Memory, h.Resources.MemorySwap = 64<<20, 32<<20 }), errs.Invalid, "Minimum memoryswap limit should be larger than memory limit, see usage"},
+		{"swappiness", host(func(h *model.HostConfig) { n := int64(101); h.Resources.MemorySwappiness = &n }), errs.Invalid, "valid memory swappiness range is 0-100"},
+		{"cpu shares", host(func(h *model.HostConfig) { h.Resources.CPUShares = -1 }), errs.Invalid, "invalid CPU shares (-1)"},
+		{"cpus and quota", host(func(h *model.HostConfig) { h.Resources.NanoCPUs, h.Resources.CPUQuota = 1e9, 5000 }), errs.Invalid, "Nano CPUs and CPU Quota cannot both be set"},
+		{"cgroupns", host(func(h *model.HostConfig) { h.CgroupnsMode = "x" }), errs.Invalid, "invalid cgroup namespace mode: x"},
+		{"ipc mode", host(func(h *model.HostConfig) { h.IpcMode = "x" }), errs.Invalid, "invalid IPC mode: x"},
+		{"pid mode", host(func(h *model.HostConfig) { h.PidMode = "x" }), errs.Invalid, `invalid PID mode "x"`},
+		{"uts mode", host(func(h *model.HostConfig) { h.UTSMode = "x" }), errs.Invalid, `invalid UTS mode "x"`},
+		{"shm", host(func(h *model.HostConfig) { h.ShmSize = -1 }), errs.Invalid, "SHM size can not be less than 0"},
+		{"oom score", host(func(h *model.HostConfig) { h.OomScoreAdj = 2000 }), errs.Invalid, "range for oom score adj is [-1000, 1000]"},
+		{"join unnamed", onNetwork("container:"), errs.Invalid, "invalid container format container:<name|id>"},
+		{"join and hosts", func(q *model.CreateRequest) { onNetwork("container:web")(q); q.Host.ExtraHosts = []string{"a:1.1.1.1"} }, errs.Invalid, "conflicting options: custom host-to-IP mapping and the network mode"},
+		{"join and another", func(q *model.CreateRequest) {
+			onNetwork("container:web")(q)
+			endpoint(model.EndpointRequest{Network: "dev"})(q)
+		}, errs.Invalid, wordsShared},
 		{"cpus", host(func(h *model.HostConfig) { h.Resources.NanoCPUs = 1000e9 }), errs.Invalid, "range of CPUs is from 0.01 to "},
 		{"policy", restartPolicy("sometimes", 0), errs.Invalid, "invalid restart policy: unknown policy 'sometimes'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"},
 		{"retries", restartPolicy("always", 3), errs.Invalid, "invalid restart policy: maximum retry count can only be used with 'on-failure'"},

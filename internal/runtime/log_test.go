@@ -259,7 +259,7 @@ func TestLogConfig(t *testing.T) {
 		{"none", map[string]string{"max-size": "1"}, false},
 		{"syslog", nil, false},
 	} {
-		if err := CheckLog(c.driver, c.options); (err == nil) != c.ok || err != nil && !errs.Is(err, errs.Invalid) {
+		if _, _, _, err := logSettings(c.driver, c.options); (err == nil) != c.ok || err != nil && !errs.Is(err, errs.Invalid) {
 			t.Errorf("%s %v: %v", c.driver, c.options, err)
 		}
 	}

@@ -13,15 +13,8 @@ import (
 // logNone keeps no log.
 const logNone = "none"
 
-// CheckLog says whether a --log-driver with its --log-opt can be kept.
-// json-file, local and k8s-file all mean conmon's k8s-file; their options are
-// max-size and max-file.
-func CheckLog(driver string, options map[string]string) error {
-	_, _, _, err := logSettings(driver, options)
-	return err
-}
-
-// logSettings reads --log-driver and --log-opt. maxSize is in bytes, 0: no limit.
+// logSettings reads --log-driver and --log-opt. json-file, local and k8s-file
+// all mean conmon's k8s-file; their options are max-size and max-file. maxSize is in bytes, 0: no limit.
 func logSettings(driver string, options map[string]string) (name string, maxSize int64, maxFile int, err error) {
 	maxFile = 1
 	switch driver {
