@@ -84,8 +84,9 @@ func (r *Runtime) Exec(ctx context.Context, e model.Exec, s model.Streams, start
 		case <-ended:
 			ended, late = nil, time.After(outputGrace)
 		case <-late:
-			late = nil
-			x.cutOff(pid)
+			if late = nil; !x.cutOff(pid) {
+				late = time.After(outputGrace)
+			}
 		case err := <-streams.input:
 			if errors.Is(err, model.ErrDetached) {
 				go func() { <-x.done; x.io.abandon(); r.endExec(e.ID, x) }()
@@ -214,19 +215,21 @@ func processEnd(pid int) (ended <-chan struct{}, stop func()) {
 
 // cutOff ends the runtime after the process, whose exit code it knows but does
 // not give before all output is read: what the process left in the background
-// holds that open. The code is in the runtime's debug log.
-func (x *execSession) cutOff(pid int) {
+// holds that open. The code is in the runtime's debug log; false: not yet.
+func (x *execSession) cutOff(pid int) bool {
 	select {
 	case <-x.done:
 	default:
 		code, known := loggedExit(x.file("log"), pid)
+		if !known {
+			return false
+		}
 		_ = x.cmd.Process.Kill()
 		<-x.done
-		if known {
-			x.code = code
-		}
+		x.code = code
 	}
 	x.io.abandon()
+	return true
 }
 
 // loggedExit finds the line of runc's log that tells of a process's end
