@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/moby/term"
@@ -39,7 +40,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, s model.Streams, ready 
 	if err != nil {
 		return err
 	}
-	conn, err := r.dialAttach(id)
+	conn, err := r.join(ctx, rec)
 	if err != nil {
 		return err
 	}
@@ -89,6 +90,57 @@ func leave(conn *net.UnixConn, out *backlog, output <-chan error, rec *record, c
 		<-output
 		_ = conn.Close()
 	}()
+}
+
+// join connects to conmon and returns once conmon has taken the connection.
+// connect(2) succeeds before that, and what the container writes in between
+// conmon sends to those it has taken only. That it has shows in conmon's
+// descriptors: one more is a socket. Clients of one container join one after
+// another, so that each sees its own.
+func (r *Runtime) join(ctx context.Context, rec *record) (*net.UnixConn, error) {
+	defer r.joining.Lock(rec.ID)()
+	pid := rec.Conmon
+	if pid == 0 {
+		pid = readPid(r.conmonPid(rec.ID))
+	}
+	before := socketsOf(pid)
+	conn, err := r.dialAttach(rec.ID)
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(joinWithin); ; time.Sleep(joinPoll) {
+		for socket := range socketsOf(pid) {
+			if !before[socket] {
+				return conn, nil
+			}
+		}
+		// Without a look at conmon the connection is as good as it ever was.
+		if ctx.Err() != nil || len(before) == 0 || time.Now().After(deadline) || !r.conmonAlive(rec) {
+			return conn, nil
+		}
+	}
+}
+
+const (
+	joinWithin = time.Second
+	joinPoll   = 100 * time.Microsecond
+)
+
+// socketsOf gives the names of a process's sockets (socket:[INODE]), none if
+// it can't be looked into.
+func socketsOf(pid int) map[string]bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	sockets := map[string]bool{}
+	for _, e := range entries {
+		if name, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && strings.HasPrefix(name, "socket:") {
+			sockets[name] = true
+		}
+	}
+	return sockets
 }
 
 // dialAttach connects to BUNDLE/attach. The path goes through a descriptor of

@@ -43,7 +43,8 @@ type Runtime struct {
 	closing  sync.Once
 	stopExit func()
 
-	locks keyed.Mutexes // serialise create, start and delete of one container
+	locks   keyed.Mutexes // serialise create, start and delete of one container
+	joining keyed.Mutexes // serialise clients that attach to one container
 
 	mu      sync.Mutex
 	records map[string]*record      // by container ID; only complete ones
