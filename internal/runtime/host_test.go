@@ -138,7 +138,14 @@ func (h *host) checkNothingLeft() {
 		}
 	}
 	for _, dir := range []string{h.r.bundles(), h.r.stateDir(), h.r.execDir(), h.r.exitDir()} {
-		entries, _ := os.ReadDir(dir)
+		// An exec's directory goes once its runtime has ended, after its client.
+		var entries []os.DirEntry
+		for range 100 {
+			if entries, _ = os.ReadDir(dir); len(entries) == 0 {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
 		for _, e := range entries {
 			h.t.Errorf("left: %s/%s", dir, e.Name())
 		}

@@ -21,34 +21,48 @@ func signalled(c <-chan struct{}, within time.Duration) bool {
 	}
 }
 
+// A signal about ourselves costs a look at the host and nothing else, and a
+// busy machine may cause one: it must not be the rule.
 func TestWatchIsSilentAboutOurOwnChanges(t *testing.T) {
 	on(t, func(t *testing.T, h *Host) {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		c, err := h.Watch(ctx)
-		must(t, err)
-		b, s := build(t, h, 5)
-		must(t, h.DeleteHostEnd(ctx, s[0].Interfaces[0].Host))
-		must(t, h.DeleteNamespace(ctx, s[0].Container))
-		must(t, h.DeleteNamespace(ctx, s[1].Container)) // its host end goes later
-		changed := *b
-		changed.MAC, changed.MTU = "02:42:00:00:00:77", 1400
-		must(t, h.EnsureBridge(ctx, &changed))
-		var wg sync.WaitGroup
-		for n := range 20 {
-			wg.Go(func() { _ = h.EnsureSandbox(ctx, testSandbox(b, 100+n)) })
+		var heard string
+		for range 3 {
+			if heard = heardOfOurs(t, h); heard == "" {
+				return
+			}
 		}
-		wg.Wait()
-		if signalled(c, 500*time.Millisecond) {
-			t.Error("signalled while only we changed things")
-		}
-		must(t, h.DeleteBridge(ctx, b.Name))
-		must(t, h.EnsureBridge(ctx, b))
-		must(t, h.EnsureSandbox(ctx, s[2]))
-		if signalled(c, quietTime) {
-			t.Error("signalled for our own deleting of a bridge")
-		}
+		t.Error(heard)
 	})
+}
+
+// heardOfOurs changes all kinds of things and says what was signalled.
+func heardOfOurs(t *testing.T, h *Host) string {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c, err := h.Watch(ctx)
+	must(t, err)
+	b, s := build(t, h, 5)
+	must(t, h.DeleteHostEnd(ctx, s[0].Interfaces[0].Host))
+	must(t, h.DeleteNamespace(ctx, s[0].Container))
+	must(t, h.DeleteNamespace(ctx, s[1].Container)) // its host end goes later
+	changed := *b
+	changed.MAC, changed.MTU = "02:42:00:00:00:77", 1400
+	must(t, h.EnsureBridge(ctx, &changed))
+	var wg sync.WaitGroup
+	for n := range 20 {
+		wg.Go(func() { _ = h.EnsureSandbox(ctx, testSandbox(b, 100+n)) })
+	}
+	wg.Wait()
+	if signalled(c, 500*time.Millisecond) {
+		return "signalled while only we changed things"
+	}
+	must(t, h.DeleteBridge(ctx, b.Name))
+	must(t, h.EnsureBridge(ctx, b))
+	must(t, h.EnsureSandbox(ctx, s[2]))
+	if signalled(c, quietTime) {
+		return "signalled for our own deleting of a bridge"
+	}
+	return ""
 }
 
 func TestWatchSignalsOthersChanges(t *testing.T) {
