@@ -78,9 +78,12 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	h.J("rm", "-f", "next")
 	h.J("network", "rm", "dev")
-	if left := h.TrySh("ip -o link | grep ' jk-'").Stdout; left != "" {
-		t.Errorf("left of the network: %s", left)
-	}
+	h.Eventually(2*time.Second, func() error { // the bridge goes a moment after the answer
+		if left := h.TrySh("ip -o link | grep ' jk-'").Stdout; left != "" {
+			return errorf("left of the network: %s", left)
+		}
+		return nil
+	})
 }
 
 // first gives the first address of a network after its gateway.

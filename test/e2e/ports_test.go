@@ -68,9 +68,12 @@ func TestPublishedPortsFromEverywhere(t *testing.T) {
 		t.Errorf("a stopped container's port: %+v", r)
 	}
 	h.J("start", "web")
-	if got := askHost(outside, "10.98.0.1:8080"); got != "web 10.98.0.2" {
-		t.Errorf("after start: %q", got)
-	}
+	h.Eventually(5*time.Second, func() error { // started is not yet listening
+		if got := askHost(outside, "10.98.0.1:8080"); got != "web 10.98.0.2" {
+			return errorf("after start: %q", got)
+		}
+		return nil
+	})
 }
 
 func TestPortForms(t *testing.T) {
