@@ -150,7 +150,7 @@ func newRoot(dockerCli *command.DockerCli) (*cobra.Command, *dockercli.TopLevelC
 		root.AddCommand(c)
 	}
 	extensions.Add(root, dockerCli)
-	root.AddCommand(newFIPCommand(dockerCli))
+
 	rewordOnDemand(root)
 	return root, dockercli.NewTopLevelCommand(root, dockerCli, opts, root.Flags()), opts
 }

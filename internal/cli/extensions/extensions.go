@@ -6,6 +6,7 @@
 //	links.go    link add, rm, ls
 //	network.go  network leases
 //	swap.go     swap
+//	fip*.go     fip, fip pool
 package extensions
 
 import (
@@ -18,7 +19,7 @@ import (
 
 // Add adds the commands to the root command, which has docker/cli's already.
 func Add(root *cobra.Command, dockerCli command.Cli) {
-	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli))
+	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), newFIPCommand(dockerCli))
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "port":

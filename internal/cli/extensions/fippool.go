@@ -1,4 +1,4 @@
-package cli
+package extensions
 
 import (
 	"fmt"
@@ -18,18 +18,18 @@ type fipPool struct {
 
 // newFIPPoolCommand makes `jackstay fip pool`, by which the operator says where
 // floating IPs come from.
-func newFIPPoolCommand(d daemon) *cobra.Command {
+func newFIPPoolCommand(cli command.Cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pool",
 		Short: "Manage the prefixes that floating IPs are allocated from",
 		Args:  dockercli.NoArgs,
-		RunE:  command.ShowHelp(d.cli.Err()),
+		RunE:  command.ShowHelp(cli.Err()),
 	}
-	cmd.AddCommand(fipPoolAdd(d), fipPoolList(d), fipPoolRemove(d))
+	cmd.AddCommand(fipPoolAdd(cli), fipPoolList(cli), fipPoolRemove(cli))
 	return cmd
 }
 
-func fipPoolAdd(d daemon) *cobra.Command {
+func fipPoolAdd(cli command.Cli) *cobra.Command {
 	var device string
 	cmd := &cobra.Command{
 		Use:     "add --dev DEVICE CIDR",
@@ -38,10 +38,10 @@ func fipPoolAdd(d daemon) *cobra.Command {
 		Args:    dockercli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var made fipPool
-			if err := d.call(cmd.Context(), "POST", "/fips/pools", nil, fipPool{Prefix: args[0], Device: device}, &made); err != nil {
+			if err := call(cmd.Context(), cli, "POST", "/fips/pools", nil, fipPool{Prefix: args[0], Device: device}, &made); err != nil {
 				return err
 			}
-			_, _ = fmt.Fprintln(d.cli.Out(), made.Prefix)
+			_, _ = fmt.Fprintln(cli.Out(), made.Prefix)
 			return nil
 		},
 	}
@@ -50,7 +50,7 @@ func fipPoolAdd(d daemon) *cobra.Command {
 	return cmd
 }
 
-func fipPoolList(d daemon) *cobra.Command {
+func fipPoolList(cli command.Cli) *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:     "ls [OPTIONS]",
@@ -59,10 +59,10 @@ func fipPoolList(d daemon) *cobra.Command {
 		Args:    dockercli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var pools []fipPool
-			if err := d.call(cmd.Context(), "GET", "/fips/pools", nil, nil, &pools); err != nil {
+			if err := call(cmd.Context(), cli, "GET", "/fips/pools", nil, nil, &pools); err != nil {
 				return err
 			}
-			t := tabwriter.NewWriter(d.cli.Out(), 20, 1, 3, ' ', 0)
+			t := tabwriter.NewWriter(cli.Out(), 20, 1, 3, ' ', 0)
 			if !quiet {
 				_, _ = fmt.Fprintln(t, "Pool\tDevice\tAllocated\tAttached")
 			}
@@ -80,7 +80,7 @@ func fipPoolList(d daemon) *cobra.Command {
 	return cmd
 }
 
-func fipPoolRemove(d daemon) *cobra.Command {
+func fipPoolRemove(cli command.Cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "rm CIDR [CIDR...]",
 		Aliases: []string{"remove"},
@@ -88,7 +88,7 @@ func fipPoolRemove(d daemon) *cobra.Command {
 		Args:    dockercli.RequiresMinArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(args, func(prefix string) error {
-				return d.call(cmd.Context(), "DELETE", "/fips/pools", url.Values{"prefix": {prefix}}, nil, nil)
+				return call(cmd.Context(), cli, "DELETE", "/fips/pools", url.Values{"prefix": {prefix}}, nil, nil)
 			})
 		},
 	}

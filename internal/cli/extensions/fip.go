@@ -1,4 +1,4 @@
-package cli
+package extensions
 
 import (
 	"encoding/json"
@@ -20,12 +20,11 @@ func newFIPCommand(cli command.Cli) *cobra.Command {
 		Args:  dockercli.NoArgs,
 		RunE:  command.ShowHelp(cli.Err()),
 	}
-	d := daemon{cli}
-	cmd.AddCommand(fipAllocate(d), fipAttach(d), fipDetach(d), fipList(d), fipRelease(d), fipName(d), newFIPPoolCommand(d))
+	cmd.AddCommand(fipAllocate(cli), fipAttach(cli), fipDetach(cli), fipList(cli), fipRelease(cli), fipName(cli), newFIPPoolCommand(cli))
 	return cmd
 }
 
-func fipAllocate(d daemon) *cobra.Command {
+func fipAllocate(cli command.Cli) *cobra.Command {
 	var pick bool
 	cmd := &cobra.Command{
 		Use:   "allocate [OPTIONS] COUNT",
@@ -38,7 +37,7 @@ func fipAllocate(d daemon) *cobra.Command {
 			}
 			var got []string
 			if pick {
-				free, err := d.fips(cmd, map[string]map[string]bool{"dangling": {"true": true}})
+				free, err := fips(cli, cmd, map[string]map[string]bool{"dangling": {"true": true}})
 				if err != nil {
 					return err
 				}
@@ -48,13 +47,13 @@ func fipAllocate(d daemon) *cobra.Command {
 			}
 			if missing := count - len(got); missing > 0 {
 				var fresh []string
-				if err := d.call(cmd.Context(), "POST", "/fips/allocate", url.Values{"count": {strconv.Itoa(missing)}}, nil, &fresh); err != nil {
+				if err := call(cmd.Context(), cli, "POST", "/fips/allocate", url.Values{"count": {strconv.Itoa(missing)}}, nil, &fresh); err != nil {
 					return err
 				}
 				got = append(got, fresh...)
 			}
 			for _, f := range got {
-				_, _ = fmt.Fprintln(d.cli.Out(), f)
+				_, _ = fmt.Fprintln(cli.Out(), f)
 			}
 			return nil
 		},
@@ -64,7 +63,7 @@ func fipAllocate(d daemon) *cobra.Command {
 	return cmd
 }
 
-func fipAttach(d daemon) *cobra.Command {
+func fipAttach(cli command.Cli) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "attach [OPTIONS] FIP CONTAINER",
@@ -72,43 +71,43 @@ func fipAttach(d daemon) *cobra.Command {
 		Args:  dockercli.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{"ip": {args[0]}, "container": {args[1]}, "force": {strconv.FormatBool(force)}}
-			return d.call(cmd.Context(), "POST", "/fips/attach", q, nil, nil)
+			return call(cmd.Context(), cli, "POST", "/fips/attach", q, nil, nil)
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Move it, in one step, if another container has it")
 	return cmd
 }
 
-func fipDetach(d daemon) *cobra.Command {
+func fipDetach(cli command.Cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "detach CONTAINER",
 		Short: "Detach the floating IP of a container",
 		Args:  dockercli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var address string
-			if err := d.call(cmd.Context(), "POST", "/fips/detach", url.Values{"container": args}, nil, &address); err != nil {
+			if err := call(cmd.Context(), cli, "POST", "/fips/detach", url.Values{"container": args}, nil, &address); err != nil {
 				return err
 			}
-			_, _ = fmt.Fprintln(d.cli.Out(), address)
+			_, _ = fmt.Fprintln(cli.Out(), address)
 			return nil
 		},
 	}
 }
 
-func fipRelease(d daemon) *cobra.Command {
+func fipRelease(cli command.Cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "release FIP [FIP...]",
 		Short: "Release floating IPs",
 		Args:  dockercli.RequiresMinArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(args, func(fip string) error {
-				return d.call(cmd.Context(), "POST", "/fips/release", url.Values{"ip": {fip}}, nil, nil)
+				return call(cmd.Context(), cli, "POST", "/fips/release", url.Values{"ip": {fip}}, nil, nil)
 			})
 		},
 	}
 }
 
-func fipName(d daemon) *cobra.Command {
+func fipName(cli command.Cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "name FIP [NAME]",
 		Short: "Name a floating IP, or take its name away",
@@ -118,12 +117,12 @@ func fipName(d daemon) *cobra.Command {
 			if len(args) == 2 {
 				q.Set("name", args[1])
 			}
-			return d.call(cmd.Context(), "POST", "/fips/name", q, nil, nil)
+			return call(cmd.Context(), cli, "POST", "/fips/name", q, nil, nil)
 		},
 	}
 }
 
-func fipList(d daemon) *cobra.Command {
+func fipList(cli command.Cli) *cobra.Command {
 	var quiet bool
 	var format string
 	filter := opts.NewFilterOpt()
@@ -133,11 +132,11 @@ func fipList(d daemon) *cobra.Command {
 		Short:   "List floating IPs",
 		Args:    dockercli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fips, err := d.fips(cmd, filter.Value())
+			fips, err := fips(cli, cmd, filter.Value())
 			if err != nil {
 				return err
 			}
-			return writeFIPs(d.cli.Out(), fips, format, quiet)
+			return writeFIPs(cli.Out(), fips, format, quiet)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display the addresses")
@@ -147,11 +146,12 @@ func fipList(d daemon) *cobra.Command {
 }
 
 // fips asks for the floating IPs that a filter lets through.
-func (d daemon) fips(cmd *cobra.Command, filter any) ([]fip, error) {
+func fips(cli command.Cli, cmd *cobra.Command, filter any) ([]fip, error) {
 	text, err := json.Marshal(filter)
 	if err != nil {
 		return nil, err
 	}
 	var out []fip
-	return out, d.call(cmd.Context(), "GET", "/fips", url.Values{"filters": {string(text)}}, nil, &out)
+	err = call(cmd.Context(), cli, "GET", "/fips", url.Values{"filters": {string(text)}}, nil, &out)
+	return out, err
 }
