@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"crypto/md5"
 	"crypto/rand"
 	"net"
 	"net/netip"
@@ -22,6 +23,13 @@ func MAC(addr netip.Addr) string {
 	rand.Read(hw)
 	hw[0] = hw[0]&^1 | 2 // IEEE 802: bit 0 is multicast, bit 1 locally administered
 	return hw.String()
+}
+
+// MACFrom gives the hardware address that a word stands for, the same on every
+// host: 02 and the first five bytes of its MD5 sum, as pipework's U:WORD.
+func MACFrom(word string) string {
+	sum := md5.Sum([]byte(word))
+	return net.HardwareAddr(append([]byte{0x02}, sum[:5]...)).String()
 }
 
 // ParseMAC checks a hardware address that a user asks for and gives it in its

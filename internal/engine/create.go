@@ -19,6 +19,7 @@ import (
 // creation is a container on its way into the store.
 type creation struct {
 	c        *model.Container
+	opts     options
 	asked    []model.EndpointRequest
 	mounts   []resolvedMount
 	named    bool     // the user gave the name
@@ -63,6 +64,9 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 		}
 	}
 	if err := validate(&req.Config, &req.Host); err != nil {
+		return nil, err
+	}
+	if cr.opts, err = readOptions(req.Config.Labels); err != nil {
 		return nil, err
 	}
 	if req.Image == "" {
@@ -123,6 +127,15 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 	}
 	if cr.asked, err = resolveNetworks(s, req); err != nil {
 		return err
+	}
+	if cr.opts.mac != "" && req.MAC != "" {
+		return errs.New(errs.Invalid, "conflicting options: --mac-address %s and --mac-from: give one of them", req.MAC)
+	}
+	if cr.opts.mac != "" {
+		if len(cr.asked) == 0 {
+			return errs.New(errs.Invalid, "%s %s: --mac-from needs a network of its own", wordsModeAndMAC, req.Host.NetworkMode)
+		}
+		req.MAC = cr.opts.mac
 	}
 	if len(cr.asked) > 0 {
 		if err := completeFirst(&cr.asked[0], req); err != nil {

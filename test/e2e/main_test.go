@@ -39,7 +39,7 @@ func machine() map[string][]string {
 		"namespaces":   list("ip netns"),
 		"mounts":       list("cut -d' ' -f5 /proc/self/mountinfo"),
 		"nft tables":   list("nft list tables"),
-		"cgroups":      list("ls -d /sys/fs/cgroup/jackstay/* /sys/fs/cgroup/memory/jackstay/* 2>/dev/null"),
+		"cgroups":      list("find /sys/fs/cgroup/jackstay /sys/fs/cgroup/memory/jackstay -mindepth 1 -type d 2>/dev/null"),
 		"ip_forward":   list("cat /proc/sys/net/ipv4/ip_forward"),
 		"test folders": list("ls -d /tmp/jst* 2>/dev/null"),
 	}

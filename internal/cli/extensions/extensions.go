@@ -7,6 +7,7 @@
 //	network.go  network leases
 //	swap.go     swap
 //	fip*.go     fip, fip pool
+//	options.go  options of ours on Docker's commands
 package extensions
 
 import (
@@ -20,6 +21,7 @@ import (
 // Add adds the commands to the root command, which has docker/cli's already.
 func Add(root *cobra.Command, dockerCli command.Cli) {
 	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), newFIPCommand(dockerCli))
+	addOptions(root)
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "port":

@@ -118,3 +118,33 @@ func TestCommandLines(t *testing.T) {
 		}
 	}
 }
+
+// An option of ours goes through a flag that Docker's command has.
+func TestOptionsGoThroughLabels(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want string
+	}{
+		{"--net x img", "[a=b]"},
+		{"--mac-from web --net x img", "[a=b com.jackstay.mac-from=web]"},
+		{"--mac-from=", "[a=b com.jackstay.mac-from=]"},
+	} {
+		root := &cobra.Command{Use: "jackstay"}
+		var labels []string
+		run := &cobra.Command{Use: "run", RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			labels, err = cmd.Flags().GetStringArray("label")
+			return err
+		}}
+		run.Flags().StringArray("label", nil, "")
+		run.Flags().String("net", "", "")
+		root.AddCommand(run)
+		addOptions(root)
+		root.SetArgs(append([]string{"run", "--label", "a=b"}, strings.Fields(c.args)...))
+		if err := root.Execute(); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(labels); got != c.want {
+			t.Errorf("%s: labels %s, want %s", c.args, got, c.want)
+		}
+	}
+}

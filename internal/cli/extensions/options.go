@@ -1,0 +1,95 @@
+package extensions
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// optionPrefix begins the labels and driver options that carry an option of
+// ours: any other client gives those directly.
+const optionPrefix = "com.jackstay."
+
+// option is a flag of ours on a command of Docker's.
+type option struct {
+	name, usage string
+	value       optionValue
+}
+
+// optionValue is what a flag takes: a word, nothing (true), or a list, whose
+// members are joined by commas.
+type optionValue struct{ kind, placeholder string }
+
+var (
+	word  = func(placeholder string) optionValue { return optionValue{"word", placeholder} }
+	truth = optionValue{kind: "bool"}
+	list  = func(placeholder string) optionValue { return optionValue{"list", placeholder} }
+)
+
+// containerOptions are run's and create's, networkOptions network create's. The
+// engine's own table of them is in engine/options.go and engine/netoptions.go.
+func containerOptions() []option {
+	return []option{
+		{"mac-from", "Make the container's MAC address from a word, the same on every host", word("WORD")},
+	}
+}
+
+func networkOptions() []option { return nil }
+
+// addOptions puts our options on docker/cli's commands, each of which hands them
+// on through a flag that it has.
+func addOptions(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "run", "create":
+			through(c, "label", containerOptions())
+		case "container":
+			for _, sub := range c.Commands() {
+				if sub.Name() == "run" || sub.Name() == "create" {
+					through(sub, "label", containerOptions())
+				}
+			}
+		case "network":
+			for _, sub := range c.Commands() {
+				if sub.Name() == "create" {
+					through(sub, "opt", networkOptions())
+				}
+			}
+		}
+	}
+}
+
+// through gives a command options that become NAME=VALUE of its own flag carrier.
+func through(c *cobra.Command, carrier string, options []option) {
+	for _, o := range options {
+		switch o.value.kind {
+		case "bool":
+			c.Flags().Bool(o.name, false, o.usage)
+		case "list":
+			c.Flags().StringArray(o.name, nil, o.usage+" (`"+o.value.placeholder+"`; may be given several times)")
+		default:
+			c.Flags().String(o.name, "", o.usage+" (`"+o.value.placeholder+"`)")
+		}
+	}
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, o := range options {
+			f := cmd.Flags().Lookup(o.name)
+			if !f.Changed {
+				continue
+			}
+			if err := cmd.Flags().Set(carrier, optionPrefix+o.name+"="+given(f)); err != nil {
+				return err
+			}
+		}
+		return run(cmd, args)
+	}
+}
+
+func given(f *pflag.Flag) string {
+	if l, ok := f.Value.(pflag.SliceValue); ok {
+		return strings.Join(l.GetSlice(), ",")
+	}
+	return f.Value.String()
+}

@@ -1,0 +1,51 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackstay/jackstay/internal/alloc"
+	"github.com/jackstay/jackstay/internal/errs"
+)
+
+// optionPrefix begins the labels that carry what Docker's API has no field for,
+// so that any client can ask for it: --label com.jackstay.mac-from=web.
+const optionPrefix = "com.jackstay."
+
+// options are what such labels ask of a container.
+type options struct {
+	mac string // of the first network: mac-from
+}
+
+// readOption is how each option is read, by the label's name without the prefix.
+var readOption = map[string]func(o *options, value string) error{
+	"mac-from": func(o *options, value string) error {
+		if value == "" {
+			return errs.New(errs.Invalid, "give a word that the MAC address is made from")
+		}
+		o.mac = alloc.MACFrom(value)
+		return nil
+	},
+}
+
+// readOptions gives the options among the labels of a request. An image's labels
+// are no options: what it asks for is not its user's wish.
+func readOptions(labels map[string]string) (options, error) {
+	var o options
+	for label, value := range labels {
+		name, ours := strings.CutPrefix(label, optionPrefix)
+		if !ours {
+			continue
+		}
+		read, known := readOption[name]
+		if !known {
+			return o, errs.New(errs.Invalid, "unknown label %s: those that begin with %s are options of Jackstay: %s",
+				label, optionPrefix, strings.Join(slices.Sorted(maps.Keys(readOption)), ", "))
+		}
+		if err := read(&o, value); err != nil {
+			return o, errs.New(errs.Invalid, "invalid label %s=%s (--%s): %w", label, value, name, err)
+		}
+	}
+	return o, nil
+}
