@@ -16,7 +16,9 @@ func TestOptions(t *testing.T) {
 	w.images["img"] = img
 	r := w.engine()
 	labelled := func(key, value string) func(*model.CreateRequest) {
-		return func(req *model.CreateRequest) { req.Config.Labels = map[string]string{key: value, "com.example.x": "y"} }
+		return func(req *model.CreateRequest) {
+			req.Config.Labels = map[string]string{key: value, "com.example.x": "y"}
+		}
 	}
 	id := r.create(t, "one", "serve", labelled("com.jackstay.mac-from", "web"))
 	if mac := r.store.Snapshot().ByContainer[id][0].MAC; mac != "02:25:67:a5:ec:97" {
