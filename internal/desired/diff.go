@@ -116,6 +116,11 @@ func (c Claim) Overlaps(o Claim) bool {
 		(c.IP == o.IP || c.IP.IsUnspecified() || o.IP.IsUnspecified())
 }
 
+// Overlaps tells whether two flows share a port between the same addresses.
+func (f Flow) Overlaps(o Flow) bool {
+	return f.From == o.From && f.To == o.To && f.Proto == o.Proto && f.First <= o.Last && o.First <= f.Last
+}
+
 // Diff gives the elements that turn f into want. A changed value is in both:
 // del holds the old one, add the new.
 func (f Firewall) Diff(want Firewall) (add, del Firewall) {
@@ -127,6 +132,13 @@ func (f Firewall) Diff(want Firewall) (add, del Firewall) {
 	add.PublishAny, del.PublishAny = diffMap(f.PublishAny, want.PublishAny)
 	add.FIPIn, del.FIPIn = diffMap(f.FIPIn, want.FIPIn)
 	add.FIPOut, del.FIPOut = diffMap(f.FIPOut, want.FIPOut)
+	add.Open, del.Open = diffMap(f.Open, want.Open)
+	add.Flows, del.Flows = diffMap(f.Flows, want.Flows)
+	add.Pairs, del.Pairs = diffMap(f.Pairs, want.Pairs)
+	add.Ports, del.Ports = diffMap(f.Ports, want.Ports)
+	add.MACs, del.MACs = diffMap(f.MACs, want.MACs)
+	add.Addresses, del.Addresses = diffMap(f.Addresses, want.Addresses)
+	add.Sources, del.Sources = diffMap(f.Sources, want.Sources)
 	return add, del
 }
 
@@ -136,13 +148,15 @@ func (f Firewall) Empty() bool { return f.Len() == 0 }
 // Len counts the elements.
 func (f Firewall) Len() int {
 	return len(f.Bridges) + len(f.Internal) + len(f.Masquerade) + len(f.Hairpin) + len(f.Publish) + len(f.PublishAny) +
-		len(f.FIPIn) + len(f.FIPOut)
+		len(f.FIPIn) + len(f.FIPOut) + len(f.Open) + len(f.Flows) + len(f.Pairs) +
+		len(f.Ports) + len(f.MACs) + len(f.Addresses) + len(f.Sources)
 }
 
-// Guards tells whether there are elements that a network has rather than a
-// published port: they keep networks apart, so they come before any link.
-func (f Firewall) Guards() bool {
-	return len(f.Bridges)+len(f.Internal)+len(f.Masquerade)+len(f.Hairpin) > 0
+// Guards gives the elements that keep somebody out, without those that let in:
+// they come before any link.
+func (f Firewall) Guards() Firewall {
+	f.Publish, f.PublishAny, f.FIPIn, f.FIPOut, f.Flows, f.Pairs = nil, nil, nil, nil, nil, nil
+	return f
 }
 
 // diffMap compares two sets or maps; nil for no difference.

@@ -76,6 +76,9 @@ func TestDiff(t *testing.T) {
 func TestFirewallDiff(t *testing.T) {
 	web, other := Target{netip.MustParseAddr("172.17.0.2"), 80}, Target{netip.MustParseAddr("172.17.0.3"), 80}
 	key := PortKey{Proto: "tcp", Port: 8080}
+	flow := map[Flow]struct{}{{From: web.IP, To: other.IP, Proto: "tcp", First: 80, Last: 90}: {}}
+	port := map[string]BridgePort{"jv1": {MAC: "02:42:00:00:00:01"}}
+	routed := map[string]BridgePort{"jv1": {MAC: "02:42:00:00:00:01", Routed: true}}
 	for _, tc := range []struct {
 		name                string
 		old, new, add, del  Firewall
@@ -92,14 +95,19 @@ func TestFirewallDiff(t *testing.T) {
 			old:  Firewall{Bridges: map[string]struct{}{"a": {}}}, new: Firewall{Bridges: map[string]struct{}{"b": {}}},
 			add: Firewall{Bridges: map[string]struct{}{"b": {}}}, del: Firewall{Bridges: map[string]struct{}{"a": {}}}, guards: true,
 		},
+		{name: "who may reach whom lets in", new: Firewall{Flows: flow}, add: Firewall{Flows: flow}},
+		{
+			name: "what a port lets in keeps out", old: Firewall{Ports: port}, new: Firewall{Ports: routed},
+			add: Firewall{Ports: routed}, del: Firewall{Ports: port}, guards: true,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			add, del := tc.old.Diff(tc.new)
 			if !reflect.DeepEqual(add, tc.add) || !reflect.DeepEqual(del, tc.del) {
 				t.Errorf("add %+v del %+v", add, del)
 			}
-			if add.Guards() != tc.guards || (add.Empty() && del.Empty()) != tc.nothingToDo {
-				t.Errorf("guards %t, empty %t %t", add.Guards(), add.Empty(), del.Empty())
+			if guards := !add.Guards().Empty(); guards != tc.guards || (add.Empty() && del.Empty()) != tc.nothingToDo {
+				t.Errorf("guards %t, empty %t %t", guards, add.Empty(), del.Empty())
 			}
 		})
 	}

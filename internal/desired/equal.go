@@ -75,7 +75,10 @@ func (f Firewall) Equal(o Firewall) bool {
 	return maps.Equal(f.Bridges, o.Bridges) && maps.Equal(f.Internal, o.Internal) &&
 		maps.Equal(f.Masquerade, o.Masquerade) && maps.Equal(f.Hairpin, o.Hairpin) &&
 		maps.Equal(f.Publish, o.Publish) && maps.Equal(f.PublishAny, o.PublishAny) &&
-		maps.Equal(f.FIPIn, o.FIPIn) && maps.Equal(f.FIPOut, o.FIPOut)
+		maps.Equal(f.FIPIn, o.FIPIn) && maps.Equal(f.FIPOut, o.FIPOut) &&
+		maps.Equal(f.Open, o.Open) && maps.Equal(f.Flows, o.Flows) && maps.Equal(f.Pairs, o.Pairs) &&
+		maps.Equal(f.Ports, o.Ports) && maps.Equal(f.MACs, o.MACs) &&
+		maps.Equal(f.Addresses, o.Addresses) && maps.Equal(f.Sources, o.Sources)
 }
 
 // Equal compares what the resolver would answer, the order of addresses included.

@@ -95,11 +95,15 @@ type Target struct {
 	Port uint16
 }
 
-// Firewall is every element of the named sets and maps of `table inet
-// jackstay`. The rules themselves are constant; see kernel/nft/ruleset.nft.
+// Firewall is every element of the named sets and maps of the tables `inet
+// jackstay` and `bridge jackstay`. The rules themselves are constant; see
+// kernel/nft/ruleset.nft.
 type Firewall struct {
 	// Bridges are the link names of our bridges.
 	Bridges map[string]struct{}
+	// Open are those whose containers reach each other; those of another one do by
+	// Flows and Pairs only.
+	Open map[string]struct{}
 	// Internal are those whose containers reach nothing outside.
 	Internal map[string]struct{}
 	// Masquerade are the subnets whose traffic leaves with the host's address.
@@ -115,6 +119,43 @@ type Firewall struct {
 	// the former.
 	FIPIn  map[netip.Addr]netip.Addr
 	FIPOut map[netip.Addr]netip.Addr
+	// Flows and Pairs are who may open connections to whom, whatever networks
+	// they are on. No two flows of the same addresses and protocol overlap.
+	Flows map[Flow]struct{}
+	Pairs map[Pair]struct{}
+	// Ports are the host ends of containers' links on our bridges, by link name.
+	Ports map[string]BridgePort
+	// MACs and Addresses are somebody's: only who is named by Ports and Sources
+	// sends from them. A MAC's value tells whether its owner is Routed.
+	MACs      map[string]bool
+	Addresses map[netip.Addr]struct{}
+	Sources   map[Source]struct{}
+}
+
+// Flow lets From open connections to some ports of To.
+type Flow struct {
+	From, To    netip.Addr
+	Proto       string // tcp, udp, sctp
+	First, Last uint16
+}
+
+// Pair lets From send anything to To.
+type Pair struct{ From, To netip.Addr }
+
+// BridgePort is a port of a bridge with a container behind it.
+type BridgePort struct {
+	MAC    string // the container's, colon-separated hex
+	Bridge string // the bridge's
+	// Routed says that the container's traffic is routed by the host, where the
+	// rules of `table inet jackstay` judge it, and not switched.
+	Routed bool
+}
+
+// Source is an address from which the container behind a port sends.
+type Source struct {
+	Port string // link name of the host end
+	MAC  string
+	Addr netip.Addr
 }
 
 // HairpinKey is an element of the hairpin set.

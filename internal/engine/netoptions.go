@@ -20,6 +20,8 @@ const (
 	optICC        = "com.docker.network.bridge.enable_icc"
 	optHostIP     = "com.docker.network.bridge.host_binding_ipv4"
 	optMTU        = "com.docker.network.driver.mtu"
+	// optPolicy is ours: open, the default, or deny.
+	optPolicy = optionPrefix + "policy"
 )
 
 // networkOf makes the record of a network request, without its subnets.
@@ -34,6 +36,9 @@ func networkOf(req model.NetworkRequest) (*model.Network, error) {
 		Masquerade: !req.Internal, HostIP: netip.IPv4Unspecified(),
 	}
 	n.Bridge = "jk-" + n.ID[:alloc.ShortID]
+	if icc, policy := req.Options[optICC], req.Options[optPolicy]; icc != "" && policy != "" {
+		return nil, errs.New(errs.Invalid, "options %s=%s and %s=%s of network %s say the same thing twice: give one of them", optICC, icc, optPolicy, policy, req.Name)
+	}
 	for _, k := range slices.Sorted(maps.Keys(req.Options)) {
 		if err := setOption(n, k, req.Options[k]); err != nil {
 			return nil, err
@@ -102,9 +107,12 @@ func setOption(n *model.Network, k, v string) error {
 		if err != nil {
 			return err
 		}
-		if !b {
-			return errs.New(errs.Invalid, "option %s=%s is not supported yet: containers of a network reach each other", k, v)
+		n.Deny = !b
+	case optPolicy:
+		if v != "open" && v != "deny" {
+			return errs.New(errs.Invalid, "invalid option %s=%q: it is open (containers of the network reach each other) or deny (only along links)", k, v)
 		}
+		n.Deny = v == "deny"
 	case optHostIP:
 		a, err := netip.ParseAddr(v)
 		if err != nil || !a.Is4() {
@@ -119,7 +127,7 @@ func setOption(n *model.Network, k, v string) error {
 		n.MTU = mtu
 	default:
 		return errs.New(errs.Invalid, "option %s of network %s is not supported: the bridge driver takes %s",
-			k, n.Name, strings.Join([]string{optBridgeName, optMasquerade, optICC, optHostIP, optMTU}, ", "))
+			k, n.Name, strings.Join([]string{optBridgeName, optMasquerade, optICC, optHostIP, optMTU, optPolicy}, ", "))
 	}
 	return nil
 }

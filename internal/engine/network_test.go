@@ -28,6 +28,22 @@ func subnet(s string) func(*model.NetworkRequest) {
 	return func(r *model.NetworkRequest) { r.Subnets = []model.SubnetRequest{{Prefix: s}} }
 }
 
+// A network denies by Docker's option and by ours.
+func TestDenyingNetworks(t *testing.T) {
+	r := newWorld(t).engine()
+	for i, tc := range []struct {
+		key, value string
+		deny       bool
+	}{
+		{optICC, "false", true}, {optICC, "true", false}, {optPolicy, "deny", true}, {optPolicy, "open", false}, {optMTU, "1400", false},
+	} {
+		id, _, err := r.CreateNetwork(t.Context(), model.NetworkRequest{Name: fmt.Sprint("net", i), Options: map[string]string{tc.key: tc.value}})
+		if err != nil || r.Snapshot().Networks[id].Deny != tc.deny {
+			t.Errorf("%s=%s: denies %v, want %v (%v)", tc.key, tc.value, err == nil && !tc.deny, tc.deny, err)
+		}
+	}
+}
+
 func TestRefusedNetworks(t *testing.T) {
 	w := newWorld(t)
 	w.routes = []netip.Prefix{netip.MustParsePrefix("10.50.0.0/16")}
@@ -56,7 +72,8 @@ func TestRefusedNetworks(t *testing.T) {
 		{sub("10.9.0.0"), errs.Invalid, "invalid subnet 10.9.0.0: invalid CIDR block notation"},
 		{sub("10.9.0.128/25"), errs.Forbidden, "Pool overlaps with other one on this address space"},
 		{sub("10.48.0.0/14"), errs.Forbidden, "Pool overlaps with other one on this address space: the host has a route or an address for 10.50.0.0/16"},
-		{opts(optICC, "false"), errs.Invalid, "is not supported yet"},
+		{opts(optPolicy, "closed"), errs.Invalid, "it is open (containers of the network reach each other) or deny (only along links)"},
+		{opts(optPolicy, "deny", optICC, "true"), errs.Invalid, "say the same thing twice: give one of them"},
 		{opts(optMTU, "many"), errs.Invalid, "must be a number"},
 		{opts(optBridgeName, "a/b"), errs.Invalid, "a bridge's name has at most 15 characters"},
 		{opts(optBridgeName, `a"b`), errs.Invalid, "a bridge's name has at most 15 characters"},

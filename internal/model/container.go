@@ -33,6 +33,10 @@ type Container struct {
 	Ports      []PortMapping
 	Remembered []PortMapping
 
+	// SecurityGroups are the IDs of the groups whose rules say who may open
+	// connections to it; none: everybody who reaches it.
+	SecurityGroups []string `json:",omitempty"`
+
 	// LostNetworks are the names of networks that were removed while it was
 	// stopped: it can't start until it is disconnected from them.
 	LostNetworks []string

@@ -31,6 +31,9 @@ type Network struct {
 	Options    map[string]string // as given
 	Subnets    []Subnet
 
+	// Deny says that nobody on it reaches anybody but along a link.
+	Deny bool
+
 	Bridge     string     // the bridge's link name
 	MTU        int        // bytes; 0: the kernel's default
 	Masquerade bool       // outgoing traffic takes the host's address
@@ -78,6 +81,15 @@ type Link struct {
 	// TargetName is set while the target is not there. The store binds the link
 	// to the first container that takes the name.
 	TargetName string `json:",omitempty"`
+	// Ports are those of the target that the link opens where nothing else does;
+	// none: those that the target exposes.
+	Ports []PortRange `json:",omitempty"`
+}
+
+// PortRange is ports of one protocol, First and Last included.
+type PortRange struct {
+	First, Last uint16
+	Proto       string // tcp, udp or sctp
 }
 
 // LinkID is a link's key.

@@ -22,6 +22,9 @@ func (p *plan) network(n *model.Network) {
 	}
 	fw := &p.out.Firewall
 	fw.Bridges[n.Bridge] = struct{}{}
+	if !n.Deny {
+		fw.Open[n.Bridge] = struct{}{}
+	}
 	if n.Internal {
 		fw.Internal[n.Bridge] = struct{}{}
 	}
@@ -31,6 +34,7 @@ func (p *plan) network(n *model.Network) {
 	}
 	for _, s := range n.Subnets {
 		if s.Gateway.IsValid() {
+			p.own(s.Gateway)
 			b.Addrs = append(b.Addrs, netip.PrefixFrom(s.Gateway, s.Prefix.Bits()))
 		}
 		subnet := s.Prefix.Masked()

@@ -9,6 +9,7 @@
 //	hosts.go    hosts, hostname and resolv.conf
 //	ports.go    published ports and the claims behind them
 //	floating.go floating IPs
+//	policy.go   who may reach whom, and who sends from where
 //	names.go    zones, and what each container sees of them
 //	links.go    where a link leads
 package netplan

@@ -46,6 +46,7 @@ type plan struct {
 	shared      map[sharedName]struct{}       // zone entries with several addresses
 	wild        map[*desired.Zone]struct{}    // those with a wildcard
 	joined      map[string][]*model.Container // owner ID to the active containers in its namespace
+	opened      map[flowKey][]model.PortRange // what links open
 
 	// For a Planner: what the plan before made and this one has, by owner ID,
 	// and the records of the sandbox in the making.
@@ -62,6 +63,8 @@ func (p *plan) run() {
 			p.container(id, c)
 		}
 	}
+	p.owners()
+	p.finishFlows()
 	p.finishZones()
 }
 
@@ -83,11 +86,16 @@ func newPlan(snap *model.Snapshot, f Facts) *plan {
 		},
 		Firewall: desired.Firewall{
 			Bridges:    make(map[string]struct{}, nets),
+			Open:       make(map[string]struct{}, nets),
 			Internal:   map[string]struct{}{},
 			Masquerade: make(map[netip.Prefix]struct{}, nets),
 			Hairpin:    make(map[desired.HairpinKey]struct{}, nets),
 			Publish:    map[desired.Claim]desired.Target{},
 			PublishAny: make(map[desired.PortKey]desired.Target, ports),
+			Ports:      make(map[string]desired.BridgePort, n),
+			MACs:       make(map[string]bool, n),
+			Addresses:  make(map[netip.Addr]struct{}, n),
+			Sources:    make(map[desired.Source]struct{}, n),
 		},
 	}
 	return p
@@ -105,6 +113,8 @@ func (p *plan) container(id string, c *model.Container) {
 	}
 	if p.out.Sandboxes[owner.ID] == nil {
 		p.sandbox(owner)
+		p.sources(owner)
+		p.flows(owner)
 	}
 	if owner != c {
 		p.out.Files[id] = p.files(id, owner)

@@ -46,7 +46,7 @@ func (p *plan) again(c *model.Container) *made {
 	if p.made == nil {
 		return nil
 	}
-	p.from = p.sources(p.from[:0], c)
+	p.from = p.records(p.from[:0], c)
 	if m := p.before[c.ID]; m != nil && slices.Equal(m.from, p.from) {
 		p.made[c.ID] = m
 		return m
@@ -62,9 +62,9 @@ func (p *plan) keep(c *model.Container, m *made) {
 	}
 }
 
-// sources lists every record that the sandbox of c is made from, nil pointers
+// records lists every record that the sandbox of c is made from, nil pointers
 // for absent ones included.
-func (p *plan) sources(to []any, c *model.Container) []any {
+func (p *plan) records(to []any, c *model.Container) []any {
 	to = append(to, c, p.fipOf(c))
 	for _, e := range p.snap.ByContainer[c.ID] {
 		to = append(to, e, p.snap.Networks[e.NetworkID])

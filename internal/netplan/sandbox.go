@@ -63,9 +63,12 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 	return s, v
 }
 
+// hostEnd names the host end of an endpoint's link.
+func hostEnd(e *model.Endpoint) string { return "jv" + shortID(e.ID) }
+
 func interfaceOf(e *model.Endpoint, n *model.Network) desired.Interface {
 	i := desired.Interface{
-		Endpoint: e.ID, Host: "jv" + shortID(e.ID), Name: e.Interface,
+		Endpoint: e.ID, Host: hostEnd(e), Name: e.Interface,
 		Bridge: n.Bridge, MAC: e.MAC, MTU: n.MTU, Addrs: make([]netip.Prefix, 0, 1),
 	}
 	for _, a := range [...]netip.Prefix{e.IPv4, e.IPv6} {

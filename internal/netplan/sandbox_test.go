@@ -25,6 +25,7 @@ func TestPlanWhole(t *testing.T) {
 	a := netip.MustParseAddr("10.1.0.2")
 	subnet := netip.MustParsePrefix("10.1.0.0/24")
 	any4 := netip.IPv4Unspecified()
+	const host, mac = "jvep-aaaaaaaaa", "02:42:00:00:00:01"
 	want := &desired.State{
 		Revision: 7,
 		Bridges: map[string]*desired.Bridge{"jk-netdev": {
@@ -34,7 +35,7 @@ func TestPlanWhole(t *testing.T) {
 		Sandboxes: map[string]*desired.Sandbox{c.ID: {
 			Container: c.ID,
 			Interfaces: []desired.Interface{{
-				Endpoint: e.ID, Host: "jvep-aaaaaaaaa", Name: "eth0", Bridge: "jk-netdev", MAC: "02:42:00:00:00:01",
+				Endpoint: e.ID, Host: host, Name: "eth0", Bridge: "jk-netdev", MAC: mac,
 				Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24")}, MTU: 1400,
 			}},
 			Routes: []desired.Route{{Via: netip.MustParseAddr("10.1.0.1"), Dev: "eth0"}},
@@ -55,11 +56,16 @@ func TestPlanWhole(t *testing.T) {
 		}},
 		Firewall: desired.Firewall{
 			Bridges:    map[string]struct{}{"jk-netdev": {}},
+			Open:       map[string]struct{}{"jk-netdev": {}},
 			Internal:   map[string]struct{}{},
 			Masquerade: map[netip.Prefix]struct{}{subnet: {}},
 			Hairpin:    map[desired.HairpinKey]struct{}{{Subnet: subnet, Bridge: "jk-netdev"}: {}},
 			Publish:    map[desired.Claim]desired.Target{},
 			PublishAny: map[desired.PortKey]desired.Target{{Proto: "tcp", Port: 8080}: {IP: a, Port: 80}},
+			Ports:      map[string]desired.BridgePort{host: {MAC: mac, Bridge: bridgeMAC("netdev")}},
+			MACs:       map[string]bool{mac: false, bridgeMAC("netdev"): false},
+			Addresses:  map[netip.Addr]struct{}{a: {}, netip.MustParseAddr("10.1.0.1"): {}},
+			Sources:    map[desired.Source]struct{}{{Port: host, MAC: mac, Addr: a}: {}},
 		},
 		Claims: map[desired.Claim]string{{IP: any4, Proto: "tcp", Port: 8080}: c.ID},
 		Zones: &desired.Zones{

@@ -81,23 +81,17 @@ func (r *Reconciler) setFirewall(ctx context.Context, known bool, has, want desi
 }
 
 // guardFirst applies the firewall ahead of the links when it is in doubt or
-// when there is a network it doesn't know: no link comes up before what keeps
-// its network apart from the others.
+// when there is a network or a container that it doesn't know: no link comes up
+// before what keeps it apart from others.
 func (r *Reconciler) guardFirst(ctx context.Context) {
 	r.mu.Lock()
 	early := !r.fw.known
 	if !early {
-		add, _ := guards(r.fw.has).Diff(guards(r.taken.Firewall))
+		add, _ := r.fw.has.Guards().Diff(r.taken.Firewall.Guards())
 		early = !add.Empty()
 	}
 	r.mu.Unlock()
 	if early {
 		r.applyFirewall(ctx)
 	}
-}
-
-// guards are the elements a network has, without those of published ports.
-func guards(fw desired.Firewall) desired.Firewall {
-	fw.Publish, fw.PublishAny, fw.FIPIn, fw.FIPOut = nil, nil, nil, nil
-	return fw
 }

@@ -339,7 +339,9 @@ func TestNetworkRemovedWhileContainersStart(t *testing.T) {
 				t.Errorf("c%d: %s", i, r.Stderr)
 			}
 		}
-		h.J(append([]string{"rm", "-f"}, strings.Fields(h.J("ps", "-aq"))...)...)
+		if left := strings.Fields(h.J("ps", "-aq")); len(left) > 0 { // the network may have gone before all of them
+			h.J(append([]string{"rm", "-f"}, left...)...)
+		}
 		if removed == 0 {
 			h.J("network", "rm", "brief")
 		}

@@ -35,7 +35,11 @@ func containerOptions() []option {
 	}
 }
 
-func networkOptions() []option { return nil }
+func networkOptions() []option {
+	return []option{
+		{"policy", "Who reaches whom on it: open (everybody), or deny (nobody but along links, on exposed ports)", word("POLICY")},
+	}
+}
 
 // addOptions puts our options on docker/cli's commands, each of which hands them
 // on through a flag that it has.

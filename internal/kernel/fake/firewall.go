@@ -70,6 +70,14 @@ func (t *table) add(fw desired.Firewall) error {
 			}
 		}
 	}
+	for f := range fw.Flows {
+		for have := range t.fw.Flows {
+			if f != have && f.Overlaps(have) {
+				return fmt.Errorf("interval %v overlaps with %v: %w", f, have, eexist)
+			}
+		}
+		t.fw.Flows[f] = struct{}{}
+	}
 	for p := range fw.Masquerade {
 		for have := range t.fw.Masquerade {
 			if p != have && p.Overlaps(have) {
@@ -89,14 +97,20 @@ func (t *table) add(fw desired.Firewall) error {
 	return firstError(
 		addAll(t.fw.Bridges, fw.Bridges), addAll(t.fw.Internal, fw.Internal), addAll(t.fw.Hairpin, fw.Hairpin),
 		addAll(t.fw.Publish, fw.Publish), addAll(t.fw.PublishAny, fw.PublishAny),
-		addAll(t.fw.FIPIn, fw.FIPIn), addAll(t.fw.FIPOut, fw.FIPOut))
+		addAll(t.fw.FIPIn, fw.FIPIn), addAll(t.fw.FIPOut, fw.FIPOut),
+		addAll(t.fw.Open, fw.Open), addAll(t.fw.Flows, fw.Flows), addAll(t.fw.Pairs, fw.Pairs),
+		addAll(t.fw.Ports, fw.Ports), addAll(t.fw.MACs, fw.MACs),
+		addAll(t.fw.Addresses, fw.Addresses), addAll(t.fw.Sources, fw.Sources))
 }
 
 func (t *table) del(fw desired.Firewall) error {
 	return firstError(
 		delAll(t.fw.Bridges, fw.Bridges), delAll(t.fw.Internal, fw.Internal), delAll(t.fw.Masquerade, fw.Masquerade),
 		delAll(t.fw.Hairpin, fw.Hairpin), delAll(t.fw.Publish, fw.Publish), delAll(t.fw.PublishAny, fw.PublishAny),
-		delAll(t.fw.FIPIn, fw.FIPIn), delAll(t.fw.FIPOut, fw.FIPOut))
+		delAll(t.fw.FIPIn, fw.FIPIn), delAll(t.fw.FIPOut, fw.FIPOut),
+		delAll(t.fw.Open, fw.Open), delAll(t.fw.Flows, fw.Flows), delAll(t.fw.Pairs, fw.Pairs),
+		delAll(t.fw.Ports, fw.Ports), delAll(t.fw.MACs, fw.MACs),
+		delAll(t.fw.Addresses, fw.Addresses), delAll(t.fw.Sources, fw.Sources))
 }
 
 // addAll adds elements; the same key with another value is EEXIST, the very
@@ -136,6 +150,8 @@ func clone(fw desired.Firewall) desired.Firewall {
 		Bridges: copyMap(fw.Bridges), Internal: copyMap(fw.Internal), Masquerade: copyMap[netip.Prefix](fw.Masquerade),
 		Hairpin: copyMap(fw.Hairpin), Publish: copyMap(fw.Publish), PublishAny: copyMap(fw.PublishAny),
 		FIPIn: copyMap(fw.FIPIn), FIPOut: copyMap(fw.FIPOut),
+		Open: copyMap(fw.Open), Flows: copyMap(fw.Flows), Pairs: copyMap(fw.Pairs),
+		Ports: copyMap(fw.Ports), MACs: copyMap(fw.MACs), Addresses: copyMap(fw.Addresses), Sources: copyMap(fw.Sources),
 	}
 }
 

@@ -54,7 +54,8 @@ func TestListingIsRuleset(t *testing.T) {
 		}
 		return strings.Join(out, "\n")
 	}
-	if got, want := plain(l.nft("list", "table", "inet", "jackstay")), plain(ruleset); got != want {
+	listed := l.nft("list", "table", "inet", "jackstay") + l.nft("list", "table", "bridge", "jackstay")
+	if got, want := plain(listed), plain(ruleset); got != want {
 		t.Errorf("listed\n%s\nwant\n%s", got, want)
 	}
 }

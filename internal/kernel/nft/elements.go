@@ -38,9 +38,9 @@ const (
 
 // setNames lists those that hold elements of a desired.Firewall.
 func setNames() []string {
-	return []string{setBridges, setSameBridge, setInternal, setMasquerade4, setMasquerade6,
-		setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
-		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6}
+	return append(bridgeSets(), setBridges, setSameBridge, setInternal, setFlows4, setPairs4,
+		setMasquerade4, setMasquerade6, setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
+		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6)
 }
 
 // ifnameSize is IFNAMSIZ of linux/if.h: 15 characters and a NUL.
@@ -72,6 +72,11 @@ func lay(fw desired.Firewall) (layout, error) {
 			return nil, err
 		}
 		l.add(setBridges, element{key: ifname(name), text: strconv.Quote(name)})
+	}
+	for name := range fw.Open {
+		if err := checkIfname(name); err != nil {
+			return nil, err
+		}
 		l.add(setSameBridge, element{key: append(ifname(name), ifname(name)...),
 			text: strconv.Quote(name) + " . " + strconv.Quote(name)})
 	}
@@ -88,6 +93,9 @@ func lay(fw desired.Firewall) (layout, error) {
 		return nil, err
 	}
 	if err := layFIPs(l, fw); err != nil {
+		return nil, err
+	}
+	if err := layPolicy(l, fw); err != nil {
 		return nil, err
 	}
 	for _, es := range l {
@@ -162,24 +170,22 @@ func layFIPs(l layout, fw desired.Firewall) error {
 	return errors.Join(lay(fw.FIPIn, mapFIPIn4, mapFIPIn6), lay(fw.FIPOut, mapFIPOut4, mapFIPOut6))
 }
 
-// unlay reads elements back. A bridge counts only when it is in both of its sets.
+// unlay reads elements back.
 func unlay(l layout) desired.Firewall {
 	fw := desired.Firewall{
-		Bridges: map[string]struct{}{}, Internal: map[string]struct{}{},
+		Bridges: map[string]struct{}{}, Open: map[string]struct{}{}, Internal: map[string]struct{}{},
 		Masquerade: map[netip.Prefix]struct{}{}, Hairpin: map[desired.HairpinKey]struct{}{},
 		Publish: map[desired.Claim]desired.Target{}, PublishAny: map[desired.PortKey]desired.Target{},
 		FIPIn: map[netip.Addr]netip.Addr{}, FIPOut: map[netip.Addr]netip.Addr{},
 	}
-	paired := map[string]bool{}
+	unlayPolicy(l, &fw)
 	for _, e := range l[setSameBridge] {
 		if a, b := name(e.key[:ifnameSize]), name(e.key[ifnameSize:]); a == b {
-			paired[a] = true
+			fw.Open[a] = struct{}{}
 		}
 	}
 	for _, e := range l[setBridges] {
-		if paired[name(e.key)] {
-			fw.Bridges[name(e.key)] = struct{}{}
-		}
+		fw.Bridges[name(e.key)] = struct{}{}
 	}
 	for _, e := range l[setInternal] {
 		fw.Internal[name(e.key)] = struct{}{}
@@ -222,7 +228,7 @@ func told(l layout, fw desired.Firewall) bool {
 // script writes `add element` commands for nft -f.
 func (l layout) script(b *strings.Builder) {
 	for _, set := range slices.Sorted(maps.Keys(l)) {
-		fmt.Fprintf(b, "add element inet %s %s {", tableName, set)
+		fmt.Fprintf(b, "add element %s %s %s {", familyName(set), tableName, set)
 		for i, e := range l[set] {
 			if i > 0 {
 				b.WriteByte(',')

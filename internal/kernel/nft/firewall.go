@@ -1,4 +1,4 @@
-// Package nft keeps `table inet jackstay`: constant rules from ruleset.nft,
+// Package nft keeps the tables `inet jackstay` and `bridge jackstay`: constant rules from ruleset.nft,
 // loaded whole by nft(8), and elements of sets and maps, changed by netlink in
 // one transaction. It implements reconcile.Firewall.
 package nft
@@ -100,7 +100,7 @@ func (f *Firewall) with(do func(k *kernel) error) error {
 	return err
 }
 
-// Load replaces table and elements in one transaction, puts our rules into the
+// Load replaces tables and elements in one transaction, puts our rules into the
 // foreign chains that need them, and ends flows of ports that are published no
 // more or elsewhere.
 func (f *Firewall) Load(ctx context.Context, fw desired.Firewall) error {
@@ -112,8 +112,7 @@ func (f *Firewall) Load(ctx context.Context, fw desired.Firewall) error {
 	}
 	before, _ := f.read(publishMaps()) // what can't be read has nothing to end
 	var b strings.Builder
-	// Deleting a table that is not there is an error; declaring one that is, is not.
-	b.WriteString("table inet " + tableName + "\ndelete table inet " + tableName + "\n")
+	b.WriteString(dropTables())
 	b.WriteString(ruleset)
 	l.script(&b)
 	if err := f.run(ctx, b.String()); err != nil {
@@ -291,15 +290,25 @@ func (f *Firewall) observe() (fw desired.Firewall, intact, same bool, err error)
 	return fw, intact, before == after, err
 }
 
-// Cleanup deletes the table and our rules in foreign chains.
+// Cleanup deletes the tables and our rules in foreign chains.
 func (f *Firewall) Cleanup(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.flows.wait()
 	return errors.Join(
 		f.removeForeign(func(string) bool { return true }),
-		f.run(ctx, "table inet "+tableName+"\ndelete table inet "+tableName+"\n"),
+		f.run(ctx, dropTables()),
 	)
+}
+
+// dropTables is the script that deletes our tables. Deleting one that is not
+// there is an error; declaring one that is, is not.
+func dropTables() string {
+	var b strings.Builder
+	for _, family := range []string{"inet", "bridge"} {
+		fmt.Fprintf(&b, "table %[1]s %[2]s\ndelete table %[1]s %[2]s\n", family, tableName)
+	}
+	return b.String()
 }
 
 func firstLine(s string) string {

@@ -45,7 +45,29 @@ func sample() desired.Firewall {
 		},
 		FIPIn:  addrs("203.0.113.17", "172.17.0.2", "2001:db8::17", "fd00::2"),
 		FIPOut: addrs("172.17.0.2", "203.0.113.17", "fd00::2", "2001:db8::17"),
+		Open:   names("jackstay0", "jk-a", "fifteen-letters"),
+		Flows: map[desired.Flow]struct{}{
+			flowOf("172.17.0.2", "172.17.0.3", "tcp", 80, 80): {}, flowOf("172.17.0.2", "172.17.0.3", "tcp", 81, 90): {},
+			flowOf("172.17.0.2", "172.17.0.3", "udp", 80, 80): {}, flowOf("172.17.0.3", "172.17.0.2", "sctp", 1, 65535): {},
+		},
+		Pairs: map[desired.Pair]struct{}{{From: netip.MustParseAddr("172.17.0.2"), To: netip.MustParseAddr("172.18.3.2")}: {}},
+		Ports: map[string]desired.BridgePort{
+			"jv1":             {MAC: "02:42:ac:11:00:02", Bridge: "02:00:00:00:00:01"},
+			"jvabcdefghijklm": {MAC: "02:42:ac:11:00:03", Bridge: "02:00:00:00:00:01", Routed: true},
+		},
+		MACs: map[string]bool{"02:42:ac:11:00:02": false, "02:42:ac:11:00:03": true, "02:00:00:00:00:01": false},
+		Addresses: map[netip.Addr]struct{}{
+			netip.MustParseAddr("172.17.0.1"): {}, netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {},
+		},
+		Sources: map[desired.Source]struct{}{
+			{Port: "jv1", MAC: "02:42:ac:11:00:02", Addr: netip.MustParseAddr("172.17.0.2")}:             {},
+			{Port: "jvabcdefghijklm", MAC: "02:42:ac:11:00:03", Addr: netip.MustParseAddr("172.17.0.3")}: {},
+		},
 	}
+}
+
+func flowOf(from, to, proto string, first, last uint16) desired.Flow {
+	return desired.Flow{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to), Proto: proto, First: first, Last: last}
 }
 
 // addrs makes a map of pairs.
@@ -133,10 +155,9 @@ func TestObserveNoticesDamage(t *testing.T) {
 		"two bridges paired": func() {
 			l.nft("add", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-b" }`)
 		},
-		"half a bridge": func() {
-			l.nft("delete", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-a" }`)
-		},
-		"somebody else's bridge": func() { l.nft("add", "element", "inet", "jackstay", "bridges", `{ "virbr0" }`) },
+		"half a port":                func() { l.nft("add", "element", "bridge", "jackstay", "ports", `{ "jv2" }`) },
+		"the bridges' guard flushed": func() { l.nft("flush", "chain", "bridge", "jackstay", "guard") },
+		"the bridges' table deleted": func() { l.nft("delete", "table", "bridge", "jackstay") },
 		"a range that is no subnet": func() {
 			l.nft("add", "element", "inet", "jackstay", "masquerade4", "{ 192.0.2.5-192.0.2.9 }")
 		},
@@ -158,6 +179,12 @@ func TestObserveNoticesDamage(t *testing.T) {
 	delete(want.Masquerade, netip.MustParsePrefix("172.18.0.0/16"))
 	l.nft("add", "element", "inet", "jackstay", "publishany4", "{ udp . 9 : 172.17.0.9 . 9 }")
 	want.PublishAny[desired.PortKey{Proto: "udp", Port: 9}] = to("172.17.0.9:9")
+	l.nft("add", "element", "inet", "jackstay", "bridges", `{ "virbr0" }`)
+	want.Bridges["virbr0"] = struct{}{}
+	l.nft("delete", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-a" }`)
+	delete(want.Open, "jk-a")
+	l.nft("delete", "element", "bridge", "jackstay", "routedmacs", "{ 02:42:ac:11:00:03 }")
+	want.MACs["02:42:ac:11:00:03"] = false
 	sees(t, f, want, true)
 }
 
@@ -189,6 +216,14 @@ func TestUpdate(t *testing.T) {
 		want.PublishAny[key] = add.PublishAny[key]
 		sees(t, f, want, true)
 	}
+	// Ranges of ports that overlap with those they take the place of.
+	wide := desired.Firewall{Flows: map[desired.Flow]struct{}{flowOf("172.17.0.2", "172.17.0.3", "tcp", 70, 85): {}}}
+	narrow := desired.Firewall{Flows: map[desired.Flow]struct{}{
+		flowOf("172.17.0.2", "172.17.0.3", "tcp", 80, 80): {}, flowOf("172.17.0.2", "172.17.0.3", "tcp", 81, 90): {},
+	}}
+	must(t, f.Update(t.Context(), wide, narrow))
+	must(t, f.Update(t.Context(), narrow, wide))
+	sees(t, f, want, true)
 	for range 2 { // and deleting what is absent
 		must(t, f.Update(t.Context(), empty(), want))
 		sees(t, f, empty(), true)

@@ -61,12 +61,8 @@ func portOf(c *netlink.Conn) (uint32, error) {
 	return nl.Pid, nil
 }
 
-func ourTable() *nftables.Table {
-	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-}
-
 func ourSet(name string) *nftables.Set {
-	return &nftables.Set{Table: ourTable(), Name: name}
+	return &nftables.Set{Table: tableOf(name), Name: name}
 }
 
 // plainInterval tells the sets of which the kernel keeps the marks where
@@ -78,7 +74,7 @@ const nftaSetElemKeyEnd = 10
 
 // elements reads one set. (Conn.GetSetElements hides the kernel's error.)
 func (k *kernel) elements(set string) ([]element, error) {
-	replies, err := k.request(unix.NFT_MSG_GETSETELEM, unix.NFPROTO_INET, netlink.Dump,
+	replies, err := k.request(unix.NFT_MSG_GETSETELEM, byte(tableOf(set).Family), netlink.Dump,
 		netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_TABLE, Data: []byte(tableName + "\x00")},
 		netlink.Attribute{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(set + "\x00")})
 	if err != nil {
@@ -260,28 +256,33 @@ func (k *kernel) rules(family byte, table, chain string) ([]map[uint16][]byte, e
 // use counts are left out. 15 digits fit an interface's name, the only type of
 // set that shows text.
 func (k *kernel) fingerprint() (string, error) {
-	chains, err := k.chains(unix.NFPROTO_INET, tableName)
-	if err != nil {
-		return "", err
-	}
-	rules, err := k.rules(unix.NFPROTO_INET, tableName, "")
-	if err != nil {
-		return "", err
-	}
 	h := sha256.New()
 	field := func(b []byte) {
 		_ = binary.Write(h, binary.BigEndian, uint32(len(b)))
 		h.Write(b)
 	}
 	field([]byte(ruleset))
-	for _, c := range chains {
-		for _, a := range []uint16{unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE} {
-			field(c[a])
+	for _, family := range ourFamilies() {
+		chains, err := k.chains(family, tableName)
+		if err != nil {
+			return "", err
 		}
-	}
-	for _, r := range rules {
-		field(r[unix.NFTA_RULE_CHAIN])
-		field(r[unix.NFTA_RULE_EXPRESSIONS])
+		rules, err := k.rules(family, tableName, "")
+		if err != nil {
+			return "", err
+		}
+		for _, c := range chains {
+			for _, a := range []uint16{unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE} {
+				field(c[a])
+			}
+		}
+		for _, r := range rules {
+			field(r[unix.NFTA_RULE_CHAIN])
+			field(r[unix.NFTA_RULE_EXPRESSIONS])
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil))[:ifnameSize-1], nil
 }
+
+// ourFamilies are those in which we have a table.
+func ourFamilies() []byte { return []byte{unix.NFPROTO_INET, unix.NFPROTO_BRIDGE} }

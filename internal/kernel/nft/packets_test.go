@@ -53,6 +53,7 @@ func town(t *testing.T) (*lab, desired.Firewall) {
 	l.host.run(t, "ip addr add 2001:db8::1/64 dev voutside nodad")
 	fw := desired.Firewall{
 		Bridges:    names("jk-a", "jk-b", "jk-c"),
+		Open:       names("jk-a", "jk-b", "jk-c"),
 		Internal:   names("jk-c"),
 		Masquerade: map[netip.Prefix]struct{}{}, Hairpin: map[desired.HairpinKey]struct{}{},
 		Publish: map[desired.Claim]desired.Target{}, PublishAny: map[desired.PortKey]desired.Target{},

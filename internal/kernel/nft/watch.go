@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,7 +53,7 @@ func (o *owners) has(port uint32) bool {
 	return ok && (t.IsZero() || time.Since(t) <= ownerGrace)
 }
 
-// Watch signals, coalesced, that somebody else changed our table or a foreign
+// Watch signals, coalesced, that somebody else changed our tables or a foreign
 // chain that concerns us, or that events were lost. It ends with ctx, closing
 // the channel.
 func (f *Firewall) Watch(ctx context.Context) (<-chan struct{}, error) {
@@ -113,7 +114,7 @@ func (f *Firewall) watch(ctx context.Context, c *netlink.Conn, changed chan<- st
 	}
 }
 
-// concerns tells whether an event is about our table or about a chain that
+// concerns tells whether an event is about our tables or about a chain that
 // foreign.go writes to. The first attribute of every object is its table.
 func concerns(m netlink.Message) bool {
 	if int(m.Header.Type)>>8 != unix.NFNL_SUBSYS_NFTABLES || len(m.Data) < 4 {
@@ -122,7 +123,7 @@ func concerns(m netlink.Message) bool {
 	family := m.Data[0]
 	a := attrsOf(m.Data[4:])
 	table := cstring(a[unix.NFTA_TABLE_NAME])
-	if family == unix.NFPROTO_INET && table == tableName {
+	if table == tableName && slices.Contains(ourFamilies(), family) {
 		return true
 	}
 	for _, fc := range foreignChains() {

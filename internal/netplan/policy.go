@@ -1,0 +1,141 @@
+package netplan
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// own says that an IPv4 address is somebody's. The bridges' firewall knows no
+// others yet.
+func (p *plan) own(a netip.Addr) {
+	if a.Is4() {
+		p.out.Firewall.Addresses[a] = struct{}{}
+	}
+}
+
+// owners enters the addresses of every container, also of one that is stopped:
+// they are its, and nobody answers for it meanwhile.
+func (p *plan) owners() {
+	for _, e := range p.snap.Endpoints {
+		n := p.snap.Networks[e.NetworkID]
+		if !bridged(n) {
+			continue
+		}
+		p.own(address(e, false))
+		if routed := p.out.Firewall.MACs[e.MAC]; !routed {
+			p.out.Firewall.MACs[e.MAC] = p.routed(p.snap.Containers[e.ContainerID], n)
+		}
+	}
+	for _, n := range p.snap.Networks {
+		if b := p.out.Bridges[n.Bridge]; bridged(n) && b != nil {
+			p.out.Firewall.MACs[b.MAC] = p.out.Firewall.MACs[b.MAC]
+		}
+	}
+}
+
+// routed tells whether a container's traffic on a network is routed, where
+// rules can judge it, and not switched.
+func (p *plan) routed(c *model.Container, n *model.Network) bool {
+	return n.Deny || c != nil && len(c.SecurityGroups) > 0
+}
+
+// sources plans the ports of the bridges that an active container is behind. It
+// may send from each of its addresses at each of them: answers leave by the
+// interface that has the route.
+func (p *plan) sources(c *model.Container) {
+	eps := p.snap.ByContainer[c.ID]
+	for _, e := range eps {
+		n := p.snap.Networks[e.NetworkID]
+		if !bridged(n) {
+			continue
+		}
+		port := hostEnd(e)
+		p.out.Firewall.Ports[port] = desired.BridgePort{MAC: e.MAC, Bridge: bridgeMAC(n.ID), Routed: p.routed(c, n)}
+		for _, own := range eps {
+			if a := address(own, false); a.Is4() && bridged(p.snap.Networks[own.NetworkID]) {
+				p.out.Firewall.Sources[desired.Source{Port: port, MAC: e.MAC, Addr: a}] = struct{}{}
+			}
+		}
+	}
+}
+
+// flowKey is what two flows must share to overlap.
+type flowKey struct {
+	from, to netip.Addr
+	proto    string
+}
+
+// flows plans what the links of an active container open on networks that deny.
+func (p *plan) flows(c *model.Container) {
+	for _, l := range p.snap.LinksOf[c.ID] {
+		_, to := p.linkTarget(l)
+		if to == nil {
+			continue
+		}
+		n, from := p.snap.Networks[to.NetworkID], p.endpointOn(c, to.NetworkID)
+		if bridged(n) && n.Deny && from != nil {
+			p.open(address(from, false), address(to, false), p.linkPorts(l))
+		}
+	}
+}
+
+// linkPorts gives the ports that a link opens: its own, or those the target exposes.
+func (p *plan) linkPorts(l *model.Link) []model.PortRange {
+	if len(l.Ports) > 0 {
+		return l.Ports
+	}
+	var out []model.PortRange
+	if target := p.snap.Containers[l.TargetID]; target != nil {
+		for _, port := range target.Config.ExposedPorts {
+			out = append(out, model.PortRange{First: port.Number, Last: port.Number, Proto: port.Proto})
+		}
+	}
+	return out
+}
+
+// open lets from open connections to some ports of to. Several links may lead
+// there, so their ports are gathered first.
+func (p *plan) open(from, to netip.Addr, ports []model.PortRange) {
+	if !from.Is4() || !to.Is4() {
+		return
+	}
+	if p.opened == nil {
+		p.opened = map[flowKey][]model.PortRange{}
+	}
+	for _, r := range ports {
+		k := flowKey{from, to, r.Proto}
+		p.opened[k] = append(p.opened[k], r)
+	}
+}
+
+// finishFlows makes flows of what was opened; the firewall takes no two that overlap.
+func (p *plan) finishFlows() {
+	if len(p.opened) == 0 {
+		return
+	}
+	p.out.Firewall.Flows = make(map[desired.Flow]struct{}, len(p.opened))
+	for k, ranges := range p.opened {
+		for _, r := range mergeRanges(ranges) {
+			p.out.Firewall.Flows[desired.Flow{From: k.from, To: k.to, Proto: k.proto, First: r.First, Last: r.Last}] = struct{}{}
+		}
+	}
+}
+
+// mergeRanges gives the same ports in as few ranges as there can be, in order.
+func mergeRanges(ranges []model.PortRange) []model.PortRange {
+	slices.SortFunc(ranges, func(a, b model.PortRange) int { return cmp.Compare(a.First, b.First) })
+	out := ranges[:1]
+	for _, r := range ranges[1:] {
+		last := &out[len(out)-1]
+		if uint32(r.First) > uint32(last.Last)+1 {
+			out = append(out, r)
+		} else {
+			last.Last = max(last.Last, r.Last)
+		}
+	}
+	return out
+}
