@@ -33,7 +33,7 @@ func (b *Bridge) Equal(o *Bridge) bool {
 		return true
 	}
 	return b != nil && o != nil && b.Name == o.Name && b.Network == o.Network && b.MAC == o.MAC &&
-		b.MTU == o.MTU && b.RouteLocalnet == o.RouteLocalnet && slices.Equal(b.Addrs, o.Addrs)
+		b.MTU == o.MTU && b.RouteLocalnet == o.RouteLocalnet && b.NoRedirects == o.NoRedirects && slices.Equal(b.Addrs, o.Addrs)
 }
 
 // Equal compares two sandboxes, the contents of their files included.

@@ -37,6 +37,9 @@ type Bridge struct {
 	// RouteLocalnet lets 127.0.0.1's published ports leave through the bridge
 	// (net.ipv4.conf.NAME.route_localnet).
 	RouteLocalnet bool
+	// NoRedirects keeps the host from telling containers of a shorter way to each
+	// other: what is routed back into the bridge goes the way it shall.
+	NoRedirects bool
 }
 
 // Sandbox is one container's network: a namespace and what is in it. The

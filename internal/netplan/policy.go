@@ -53,8 +53,11 @@ func (p *plan) sources(c *model.Container) {
 		if !bridged(n) {
 			continue
 		}
-		port := hostEnd(e)
-		p.out.Firewall.Ports[port] = desired.BridgePort{MAC: e.MAC, Bridge: bridgeMAC(n.ID), Routed: p.routed(c, n)}
+		port, routed := hostEnd(e), p.routed(c, n)
+		p.out.Firewall.Ports[port] = desired.BridgePort{MAC: e.MAC, Bridge: bridgeMAC(n.ID), Routed: routed}
+		if b := p.out.Bridges[n.Bridge]; routed {
+			b.NoRedirects = true
+		}
 		for _, own := range eps {
 			if a := address(own, false); a.Is4() && bridged(p.snap.Networks[own.NetworkID]) {
 				p.out.Firewall.Sources[desired.Source{Port: port, MAC: e.MAC, Addr: a}] = struct{}{}

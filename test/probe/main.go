@@ -6,6 +6,10 @@
 //	probe bind PROTO:PORT[-PORT]     prints the ports another program holds; 1 if there are any
 //	probe source PORT                sends to whoever connects, 10 MB/s, until ended
 //	probe drain HOST:PORT            reads until ended; then how much, and the longest gap
+//	probe matrix WAIT                asks each target of its input at once; prints target and answer, - for none
+//	probe hear PORT                  prints who sends to a UDP port, and what
+//	probe forge udp|arp DEV SRCMAC SRCIP DSTMAC DSTIP TEXT   sends one frame as it is told
+//	probe pingpong HOST:PORT SECONDS prints how many questions were answered a second
 package main
 
 import (
@@ -35,6 +39,14 @@ func main() {
 		if wait, err = time.ParseDuration(os.Args[3]); err == nil {
 			err = get(os.Args[2], wait)
 		}
+	case len(os.Args) == 3 && os.Args[1] == "matrix":
+		err = matrix(os.Args[2])
+	case len(os.Args) == 3 && os.Args[1] == "hear":
+		err = hear(os.Args[2])
+	case len(os.Args) == 9 && os.Args[1] == "forge":
+		err = forge(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6], os.Args[7], os.Args[8])
+	case len(os.Args) == 4 && os.Args[1] == "pingpong":
+		err = pingpong(os.Args[2], os.Args[3])
 	case len(os.Args) == 3 && os.Args[1] == "source":
 		err = source(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "drain":
@@ -134,7 +146,9 @@ func bind(ports string) error {
 	return nil
 }
 
-func get(target string, patience time.Duration) error {
+func get(target string, patience time.Duration) error { return getTo(os.Stdout, target, patience) }
+
+func getTo(w io.Writer, target string, patience time.Duration) error {
 	proto, addr, _ := strings.Cut(target, ":")
 	c, err := net.DialTimeout(proto, addr, patience)
 	if err != nil {
@@ -153,7 +167,7 @@ func get(target string, patience time.Duration) error {
 		if err != nil {
 			return err
 		}
-		_, err = os.Stdout.Write(buf[:n])
+		_, err = w.Write(buf[:n])
 		return err
 	}
 	answer, err := io.ReadAll(c)
@@ -163,6 +177,6 @@ func get(target string, patience time.Duration) error {
 	if err != nil {
 		return err
 	}
-	_, err = os.Stdout.Write(answer)
+	_, err = w.Write(answer)
 	return err
 }

@@ -20,8 +20,8 @@ import (
 
 // EnsureBridge makes the bridge or corrects it: up, alias, MAC, MTU, exactly
 // these addresses, spanning tree off with no forward delay, so that a new port
-// forwards at once. IP forwarding is turned on for the host, and nothing else
-// of its settings is touched. A link of that name that is not ours is
+// forwards at once. IP forwarding is turned on for the host, its redirects off
+// where the bridge wants none, and nothing else of its settings is touched. A link of that name that is not ours is
 // errs.Conflict. Host ends whose bridge was made anew are put back on it by
 // EnsureSandbox.
 func (h *Host) EnsureBridge(ctx context.Context, b *desired.Bridge) error {
@@ -58,6 +58,11 @@ func (h *Host) ensureBridge(b *desired.Bridge) error {
 	}
 	if err := setSysctl("net/ipv4/conf/"+b.Name+"/route_localnet", bit(b.RouteLocalnet)); err != nil {
 		return err
+	}
+	if b.NoRedirects {
+		if err := noRedirects(b.Name); err != nil {
+			return err
+		}
 	}
 	if err := h.exactAddrs(l, b.Addrs); err != nil {
 		return err

@@ -26,6 +26,18 @@ func ensureForwarding(bridge string) error {
 	return setSysctl("net/ipv4/conf/"+bridge+"/forwarding", "1")
 }
 
+// noRedirects keeps the host from sending ICMP redirects into the bridge. The
+// kernel sends them where either setting is on, the interface's or that of all
+// (IN_DEV_TX_REDIRECTS, include/linux/inetdevice.h); other interfaces keep theirs.
+func noRedirects(bridge string) error {
+	for _, dev := range []string{bridge, "all"} {
+		if err := setSysctl("net/ipv4/conf/"+dev+"/send_redirects", "0"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // forwards tells whether packets that come from the bridge are forwarded. Both
 // settings count: an interface may be set apart from the host.
 func forwards(bridge string) bool {
