@@ -65,7 +65,7 @@ func TestDenyingNetwork(t *testing.T) {
 		}
 		return nil
 	})
-	drain := start(h, "exec jackstay exec other-vault timeout -s INT 20 probe drain stream:8001")
+	drain := start(h, "jackstay exec other-vault timeout -s INT 20 probe drain stream:8001")
 	h.Eventually(5*time.Second, func() error {
 		if n := rxBytes(h, "other-vault"); n < 1<<20 {
 			return fmt.Errorf("%d bytes have come", n)

@@ -15,11 +15,7 @@ import (
 
 // cacheDir keeps archives between runs; they are made again when absent.
 func cacheDir(t testing.TB) string {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		dir = "/var/tmp"
-	}
-	dir = filepath.Join(dir, "jackstay-test")
+	dir := filepath.Join(binDir(t), "images") // each checkout has its own probe
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
