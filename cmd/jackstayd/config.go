@@ -27,6 +27,7 @@ type config struct {
 	Hosts    []string `toml:"host"`
 	Group    string   `toml:"group"`
 	BIP      string   `toml:"bip"`
+	ICC      bool     `toml:"icc"`
 	Pools    []string `toml:"default-address-pool"`
 	DNS      []string `toml:"dns"`
 	LogLevel string   `toml:"log-level"`
@@ -50,6 +51,7 @@ func newFlags(c *config) *pflag.FlagSet {
 	f.StringArrayVarP(&c.Hosts, "host", "H", nil, "where the API listens: unix://PATH, or fd:// for systemd's socket (default unix://RUN-DIR/jackstay.sock)")
 	f.StringVar(&c.Group, "group", "jackstay", "group that may use the socket")
 	f.StringVar(&c.BIP, "bip", "172.17.0.1/16", "gateway address and length of the default network; if they are taken, the next free pool")
+	f.BoolVar(&c.ICC, "icc", true, "containers of the default network reach each other; false: only along links")
 	f.StringArrayVar(&c.Pools, "default-address-pool", nil, "where networks get their subnets: base=CIDR,size=BITS (may be repeated)")
 	f.StringArrayVar(&c.DNS, "dns", nil, "resolver asked for names that aren't ours (default: the host's; may be repeated)")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -99,7 +101,7 @@ func (c *config) readFile(f *pflag.FlagSet) error {
 	for name, set := range map[string]func(){
 		"root": func() { c.Root = fromFile.Root }, "run-dir": func() { c.RunDir = fromFile.RunDir },
 		"host": func() { c.Hosts = fromFile.Hosts }, "group": func() { c.Group = fromFile.Group },
-		"bip": func() { c.BIP = fromFile.BIP }, "default-address-pool": func() { c.Pools = fromFile.Pools },
+		"bip": func() { c.BIP = fromFile.BIP }, "icc": func() { c.ICC = fromFile.ICC }, "default-address-pool": func() { c.Pools = fromFile.Pools },
 		"dns": func() { c.DNS = fromFile.DNS }, "log-level": func() { c.LogLevel = fromFile.LogLevel },
 		"runtime": func() { c.Runtime = fromFile.Runtime }, "conmon": func() { c.Conmon = fromFile.Conmon },
 		"nft": func() { c.NFT = fromFile.NFT }, "image-store": func() { c.ImageStores = fromFile.ImageStores },

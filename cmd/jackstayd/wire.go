@@ -119,7 +119,7 @@ func wire(ctx context.Context, c *config, log *slog.Logger) (_ *daemon, err erro
 	})
 	use, err := engine.New(engine.Options{
 		Store: choices, Network: reconciler, Runtime: processes, Images: images, Host: host,
-		Root: c.Root, Run: c.RunDir, BIP: bip, Pools: pools,
+		Root: c.Root, Run: c.RunDir, BIP: bip, NoICC: !c.ICC, Pools: pools,
 		RuntimeName: filepath.Base(c.Runtime), RuntimePath: c.Runtime, StorageDriver: "overlay", Log: log,
 	})
 	if err != nil {

@@ -36,6 +36,8 @@ type Options struct {
 	// BIP is the default network's gateway and subnet; invalid: the first of
 	// the pools that is free.
 	BIP netip.Prefix
+	// NoICC makes the default network one that denies.
+	NoICC bool
 	// Pools are where networks without a subnet get one; empty: the default ones.
 	Pools []model.AddressPool
 	// Bridge is the link name of the default network's bridge; empty: jackstay0.

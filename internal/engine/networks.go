@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackstay/jackstay/internal/alloc"
@@ -219,7 +220,7 @@ func (e *Engine) ensureDefaults(ctx context.Context) error {
 		}
 	}
 	if len(missing) == 0 {
-		return nil
+		return e.ensureDefaultPolicy(s)
 	}
 	routes, err := e.host.Routes(ctx)
 	if err != nil {
@@ -244,11 +245,36 @@ func (e *Engine) ensureDefaults(ctx context.Context) error {
 	return nil
 }
 
+// ensureDefaultPolicy gives the default network the policy of this start, --icc:
+// it may have been made with another.
+func (e *Engine) ensureDefaultPolicy(s *model.Snapshot) error {
+	if n := s.Networks[s.NetworkNames[model.DefaultNetwork]]; n == nil || n.Deny == e.opt.NoICC {
+		return nil
+	}
+	_, err := e.store.Update(func(tx *store.Tx) error {
+		s := tx.Snapshot()
+		n := *s.Networks[s.NetworkNames[model.DefaultNetwork]]
+		n.Options = maps.Clone(n.Options)
+		e.setDefaultPolicy(&n)
+		return tx.PutNetwork(&n)
+	})
+	if err != nil {
+		return fmt.Errorf("change the default network's policy: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) setDefaultPolicy(n *model.Network) {
+	n.Deny = e.opt.NoICC
+	n.Options[optICC] = strconv.FormatBool(!n.Deny)
+}
+
 // fillDefault gives the default network its subnet: --bip, unless the host has
 // a route there; then the first free piece of the pools.
 func (e *Engine) fillDefault(s *model.Snapshot, n *model.Network, routes []netip.Prefix) error {
 	n.Bridge, n.Masquerade, n.HostIP = e.opt.Bridge, true, netip.IPv4Unspecified()
 	n.Options = map[string]string{optBridgeName: n.Bridge}
+	e.setDefaultPolicy(n)
 	bip := e.opt.BIP
 	if bip.IsValid() {
 		sub := model.Subnet{Prefix: bip.Masked(), Gateway: bip.Addr()}

@@ -98,6 +98,30 @@ func TestDenyingNetwork(t *testing.T) {
 	h.Fails(1, []string{`invalid option com.jackstay.policy="shut": it is open`}, "network", "create", "--policy", "shut", "x")
 }
 
+// --icc=false makes the default network one that denies, as dockerd's does; so it
+// may become one, and be one no more, at a restart of the daemon.
+func TestDefaultNetworkWithoutICC(t *testing.T) {
+	t.Parallel()
+	h := host.New(t)
+	serve(h, "db", "--expose", "8000")
+	h.J("run", "-d", "--name", "web", "--link", "db", "busybox", "sleep", "1000")
+	h.J("run", "-d", "--name", "stranger", "busybox", "sleep", "1000")
+	for _, icc := range []bool{true, false, true} {
+		h.StopDaemon()
+		h.StartDaemon(fmt.Sprintf("--icc=%v", icc))
+		h.Eventually(2*time.Second, func() error {
+			web, stranger := get(h, "web", "db:8000"), get(h, "stranger", h.IP("db", "bridge")+":8000")
+			if web != "db" || (stranger == "db") != icc {
+				return fmt.Errorf("--icc=%v: web got %q, stranger %q", icc, web, stranger)
+			}
+			return nil
+		})
+		if got := h.J("network", "inspect", "-f", `{{index .Options "com.docker.network.bridge.enable_icc"}}`, "bridge"); got != fmt.Sprint(icc) {
+			t.Errorf("--icc=%v: inspect says %s", icc, got)
+		}
+	}
+}
+
 // rxBytes is what a container has received on eth0.
 func rxBytes(h *host.Host, container string) (n int64) {
 	h.T.Helper()
