@@ -67,11 +67,14 @@ func New(s *model.Snapshot, count func(*model.Container) bool) *Groups {
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(sets)) {
-		mark := markOf(k)
-		for g.sets[mark] != nil || mark == 0 {
-			mark++
+		if len(g.sets) == maxMarks {
+			break // more different sets than a host has containers: the rest is let in nowhere
 		}
-		g.marks[k], g.sets[mark] = mark, sets[k]
+		n := numberOf(k)
+		for n == 0 || g.sets[markOf(n)] != nil {
+			n++
+		}
+		g.marks[k], g.sets[markOf(n)] = markOf(n), sets[k]
 	}
 	return g
 }
@@ -79,11 +82,21 @@ func New(s *model.Snapshot, count func(*model.Container) bool) *Groups {
 // key names a set of groups.
 func key(ids []string) string { return strings.Join(ids, " ") }
 
-// markOf makes a mark that stays while other sets come and go, so that few
-// elements change.
-func markOf(key string) uint32 {
+// maxMarks is how many marks there are.
+const maxMarks = 1<<16 - 1
+
+// numberOf numbers a set in a way that stays while other sets come and go, so
+// that few elements change.
+func numberOf(key string) uint16 {
 	sum := sha256.Sum256([]byte(key))
-	return binary.BigEndian.Uint32(sum[:])
+	return binary.BigEndian.Uint16(sum[:])
+}
+
+// markOf makes a mark of a number. It reads the same in both byte orders: nft
+// has marks in network order in some sets and in the host's in others.
+func markOf(n uint16) uint32 {
+	high, low := uint32(n>>8), uint32(n&0xff)
+	return high<<24 | low<<16 | low<<8 | high
 }
 
 // namedOf lists those of a container's groups that rules name, in order.

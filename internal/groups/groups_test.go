@@ -2,6 +2,7 @@ package groups
 
 import (
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -149,6 +150,11 @@ func TestMarks(t *testing.T) {
 	}
 	if mark("2") == 0 || mark("2") != mark("6") || mark("3") == 0 || mark("4") == 0 || mark("3") == mark("4") || mark("2") == mark("4") {
 		t.Errorf("marks of a, b, a+b: %d, %d, %d", mark("2"), mark("3"), mark("4"))
+	}
+	for _, id := range []string{"2", "3", "4"} {
+		if m := mark(id); bits.ReverseBytes32(m) != m {
+			t.Errorf("mark %#x reads otherwise in the other byte order", m)
+		}
 	}
 	web := Span{FirstProto: 6, LastProto: 6, First: 80, Last: 80}
 	all := Span{FirstProto: 0, LastProto: 255, First: 0, Last: 65535}
