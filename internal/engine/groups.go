@@ -298,8 +298,8 @@ func groupsAtCreate(s *model.Snapshot, c *model.Container, names []string) ([]st
 		return nil, err
 	}
 	ids, err := groupIDs(s, names)
-	if err != nil {
-		return nil, err
+	if err != nil { // not found would make clients pull the image
+		return nil, errs.New(errs.Invalid, "create container %s: %w", c.Name, err)
 	}
 	return ids, checkGroupCount(c.Name, ids)
 }

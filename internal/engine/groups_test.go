@@ -222,7 +222,7 @@ func TestGroupRefusals(t *testing.T) {
 		for _, o := range c.opts {
 			o(&req)
 		}
-		if _, _, err := r.CreateContainer(t.Context(), req); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := r.CreateContainer(t.Context(), req); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 		if s := r.Snapshot(); len(s.Containers) != 1 || len(r.w.layers) != 1 {
