@@ -121,10 +121,21 @@ func TestSecurityGroupEndsConnections(t *testing.T) {
 		}
 		return nil
 	})
+	// A connection that the bridge switched before there was a group ends with the first one.
+	h.TrySh("echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables") // with br_netfilter the host knows it
+	h.J("sg", "detach", "stream", "stream")
+	h.J("run", "-d", "--name", "early", "busybox", "sleep", "1000")
+	early := start(h, "jackstay exec early timeout -s INT 20 probe drain "+h.IP("stream", "bridge")+":8001")
+	drained(h, "early", true)
+	h.J("sg", "create", "empty")
+	h.J("sg", "attach", "empty", "stream")
+	drained(h, "early", false)
+	early.stop()
+	h.J("sg", "attach", "stream", "stream")
+	drains := map[string]*process{}
 	for _, name := range []string{"friend", "guest"} {
 		h.J("run", "-d", "--name", name, "busybox", "sleep", "1000")
-		p := start(h, "jackstay exec "+name+" timeout -s INT 20 probe drain "+h.IP("stream", "bridge")+":8001")
-		defer p.stop()
+		drains[name] = start(h, "jackstay exec "+name+" timeout -s INT 20 probe drain "+h.IP("stream", "bridge")+":8001")
 		drained(h, name, true)
 	}
 	h.J("sg", "attach", "friends", "friend")
@@ -133,6 +144,16 @@ func TestSecurityGroupEndsConnections(t *testing.T) {
 	drained(h, "friend", true)
 	h.J("sg", "detach", "friends", "friend")
 	drained(h, "friend", false)
+	// Their clients were told, and did not have to wait.
+	for name, p := range drains {
+		h.Eventually(5*time.Second, func() error {
+			if !strings.Contains(p.out.String(), "connection reset by peer") {
+				return fmt.Errorf("%s: %q", name, p.out.String())
+			}
+			return nil
+		})
+		p.stop()
+	}
 }
 
 // What the commands print, what other clients see, and what is refused.
