@@ -5,6 +5,7 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,16 @@ func TestGuardedPackets(t *testing.T) {
 	step("members", group, everybody,
 		probe{"a2", "172.30.1.2:80", "a1 sees 172.30.1.3"}, probe{"b2", "192.0.2.17:80", "a1 sees 172.30.2.3"}, probe{"b2", "192.0.2.1:8080", "a1 sees 172.30.2.3"},
 		probe{"b1", "192.0.2.17:80", ""}, probe{"outside", "192.0.2.17:80", ""}, probe{"a1", "192.0.2.17:80", ""}, probe{"c2", "172.30.3.2:80", ""})
+	// A mark of others' is left alone, but on what members are asked for.
+	l.nft("add", "chain", "ip", "marks", "out", "{ type filter hook postrouting priority 0; }")
+	l.nft("add", "rule", "ip", "marks", "out", "ip", "saddr", "{ 192.0.2.2, 172.30.1.3 }", "ip", "daddr", "172.30.1.2", "meta", "mark", "!=", "0x00070700", "counter")
+	l.nft("add", "rule", "ip", "marks", "out", "ip", "saddr", "192.0.2.2", "ip", "daddr", "172.30.1.2", "counter", "comment", "passes")
+	must(t, f.Update(t.Context(), client, empty()))
+	l.matrix("a marked client", []probe{{"outside", "192.0.2.17:80", "a1 sees 192.0.2.2"}})
+	if out := l.nft("list", "chain", "ip", "marks", "out"); !strings.Contains(out, "!= 0x00070700 counter packets 0") || strings.Contains(out, `packets 0 bytes 0 comment "passes"`) {
+		t.Errorf("marks were changed: %s", out)
+	}
+	must(t, f.Update(t.Context(), empty(), client))
 	step("no members", desired.Firewall{}, desired.Firewall{Members: group.Members}, probe{"a2", "172.30.1.2:80", ""}, probe{"b2", "192.0.2.17:80", ""})
 	// Any protocol, and icmp alone.
 	ping := func(proto uint8) desired.Firewall {
