@@ -25,6 +25,7 @@ var reasons = map[string]string{
 	"internal/desired":   "the wanted state says what, not why: kernel and resolver must not learn of containers' records",
 	"internal/store":     "it keeps choices whatever they are for: a store that knew the engine or the plan would decide",
 	"internal/alloc":     "choosing is a function of the sets it is given, so that its tests need no host and no store",
+	"internal/groups":    "what rules let in follows from a snapshot alone, for the plan and for those who refuse too much of it",
 	"internal/links":     "an environment follows from a snapshot alone",
 	"internal/netplan":   "a plan is a function of choices and facts: with the store or the kernel at hand it would look, and differ from time to time",
 	"internal/engine":    "use cases ask through the interfaces they declare: with the kernel or the runtime imported they could not run over fakes",
@@ -41,7 +42,7 @@ var reasons = map[string]string{
 
 // pure are the packages that import nothing but the standard library and ours.
 var pure = []string{
-	"internal/errs", "internal/keyed", "internal/model", "internal/desired", "internal/alloc", "internal/links", "internal/netplan", "internal/version",
+	"internal/errs", "internal/keyed", "internal/model", "internal/desired", "internal/alloc", "internal/groups", "internal/links", "internal/netplan", "internal/version",
 }
 
 // TestImports checks every import of ours against the table in

@@ -89,6 +89,14 @@ type Engine interface {
 	AddFIPPool(ctx context.Context, cidr, device string) (*model.FIPPool, error)
 	RemoveFIPPool(ctx context.Context, cidr string) error
 
+	// FindSecurityGroup resolves a name or an ID in the current snapshot.
+	FindSecurityGroup(ref string) (*model.SecurityGroup, error)
+	CreateSecurityGroup(ctx context.Context, req model.SecurityGroupRequest) (*model.SecurityGroup, error)
+	UpdateSecurityGroup(ctx context.Context, ref string, ch model.SecurityGroupChange) (*model.SecurityGroup, error)
+	RemoveSecurityGroup(ctx context.Context, ref string) error
+	AttachSecurityGroups(ctx context.Context, ref string, groups []string) error
+	DetachSecurityGroups(ctx context.Context, ref string, groups []string) error
+
 	// Events delivers those recorded since since (zero: none), then, unless
 	// until is past, live ones until ctx ends or until comes.
 	Events(ctx context.Context, since, until time.Time) (<-chan model.Event, error)

@@ -46,6 +46,7 @@ type networkSettings struct {
 	IPPrefixLen            int
 	IPv6Gateway            string
 	MacAddress             string
+	SecurityGroups         []string // names; Jackstay's own
 	container.NetworkSettings
 }
 
@@ -137,7 +138,7 @@ func mainMAC(c *model.Container, snap *model.Snapshot) string {
 }
 
 func (s *Server) networkSettings(c *model.Container, snap *model.Snapshot, v apiVersion) networkSettings {
-	out := networkSettings{}
+	out := networkSettings{SecurityGroups: sgNames(snap, c)}
 	out.Ports = network.PortMap{}
 	out.Networks = endpointSettings(c, snap, v)
 	if c.Active {

@@ -425,6 +425,35 @@ func (f *fakeEngine) RemoveFIPPool(_ context.Context, cidr string) error {
 	return f.call("fippoolrm", cidr)
 }
 
+func (f *fakeEngine) FindSecurityGroup(ref string) (*model.SecurityGroup, error) {
+	for _, g := range f.snap.SecurityGroups {
+		if g.Name == ref {
+			return g, nil
+		}
+	}
+	return nil, errs.New(errs.NotFound, "no such security group: %s", ref)
+}
+
+func (f *fakeEngine) CreateSecurityGroup(_ context.Context, req model.SecurityGroupRequest) (*model.SecurityGroup, error) {
+	return &model.SecurityGroup{ID: "g9", Name: req.Name, Description: req.Description}, f.call("sgcreate", fmt.Sprintf("%+v", req))
+}
+
+func (f *fakeEngine) UpdateSecurityGroup(_ context.Context, ref string, ch model.SecurityGroupChange) (*model.SecurityGroup, error) {
+	return &model.SecurityGroup{ID: "g9", Name: ref}, f.call("sgupdate", ref, ch.Replace, ch.Rules, ch.Remove, ch.Add)
+}
+
+func (f *fakeEngine) RemoveSecurityGroup(_ context.Context, ref string) error {
+	return f.call("sgremove", ref)
+}
+
+func (f *fakeEngine) AttachSecurityGroups(_ context.Context, ref string, groups []string) error {
+	return f.call("sgattach", ref, groups)
+}
+
+func (f *fakeEngine) DetachSecurityGroups(_ context.Context, ref string, groups []string) error {
+	return f.call("sgdetach", ref, groups)
+}
+
 func (f *fakeEngine) Events(ctx context.Context, since, until time.Time) (<-chan model.Event, error) {
 	out := make(chan model.Event, len(f.past))
 	for _, e := range f.past {

@@ -121,6 +121,21 @@ func (f Flow) Overlaps(o Flow) bool {
 	return f.From == o.From && f.To == o.To && f.Proto == o.Proto && f.First <= o.Last && o.First <= f.Last
 }
 
+// Overlaps tells whether two spans share a port of a protocol.
+func (s Span) Overlaps(o Span) bool {
+	return s.FirstProto <= o.LastProto && o.FirstProto <= s.LastProto && s.First <= o.Last && o.First <= s.Last
+}
+
+// Overlaps tells whether two admissions share a connection.
+func (a Admission) Overlaps(o Admission) bool {
+	return a.To == o.To && a.From.Compare(o.FromLast) <= 0 && o.From.Compare(a.FromLast) <= 0 && a.Span.Overlaps(o.Span)
+}
+
+// Overlaps tells whether two admissions share a connection.
+func (a MemberAdmission) Overlaps(o MemberAdmission) bool {
+	return a.To == o.To && a.Mark == o.Mark && a.Span.Overlaps(o.Span)
+}
+
 // Diff gives the elements that turn f into want. A changed value is in both:
 // del holds the old one, add the new.
 func (f Firewall) Diff(want Firewall) (add, del Firewall) {
@@ -135,6 +150,10 @@ func (f Firewall) Diff(want Firewall) (add, del Firewall) {
 	add.Open, del.Open = diffMap(f.Open, want.Open)
 	add.Flows, del.Flows = diffMap(f.Flows, want.Flows)
 	add.Pairs, del.Pairs = diffMap(f.Pairs, want.Pairs)
+	add.Guarded, del.Guarded = diffMap(f.Guarded, want.Guarded)
+	add.Members, del.Members = diffMap(f.Members, want.Members)
+	add.Admit, del.Admit = diffMap(f.Admit, want.Admit)
+	add.AdmitMembers, del.AdmitMembers = diffMap(f.AdmitMembers, want.AdmitMembers)
 	add.Ports, del.Ports = diffMap(f.Ports, want.Ports)
 	add.MACs, del.MACs = diffMap(f.MACs, want.MACs)
 	add.Addresses, del.Addresses = diffMap(f.Addresses, want.Addresses)
@@ -149,13 +168,15 @@ func (f Firewall) Empty() bool { return f.Len() == 0 }
 func (f Firewall) Len() int {
 	return len(f.Bridges) + len(f.Internal) + len(f.Masquerade) + len(f.Hairpin) + len(f.Publish) + len(f.PublishAny) +
 		len(f.FIPIn) + len(f.FIPOut) + len(f.Open) + len(f.Flows) + len(f.Pairs) +
-		len(f.Ports) + len(f.MACs) + len(f.Addresses) + len(f.Sources)
+		len(f.Ports) + len(f.MACs) + len(f.Addresses) + len(f.Sources) +
+		len(f.Guarded) + len(f.Members) + len(f.Admit) + len(f.AdmitMembers)
 }
 
 // Guards gives the elements that keep somebody out, without those that let in:
 // they come before any link.
 func (f Firewall) Guards() Firewall {
 	f.Publish, f.PublishAny, f.FIPIn, f.FIPOut, f.Flows, f.Pairs = nil, nil, nil, nil, nil, nil
+	f.Members, f.Admit, f.AdmitMembers = nil, nil, nil
 	return f
 }
 

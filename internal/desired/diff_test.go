@@ -95,6 +95,16 @@ func TestFirewallDiff(t *testing.T) {
 			old:  Firewall{Bridges: map[string]struct{}{"a": {}}}, new: Firewall{Bridges: map[string]struct{}{"b": {}}},
 			add: Firewall{Bridges: map[string]struct{}{"b": {}}}, del: Firewall{Bridges: map[string]struct{}{"a": {}}}, guards: true,
 		},
+		{
+			name: "who a group guards keeps out", new: Firewall{Guarded: map[netip.Addr]struct{}{web.IP: {}}},
+			add: Firewall{Guarded: map[netip.Addr]struct{}{web.IP: {}}}, guards: true,
+		},
+		{
+			name: "whom it takes lets in", old: Firewall{Members: map[netip.Addr]uint32{web.IP: 1}},
+			new: Firewall{Members: map[netip.Addr]uint32{web.IP: 2}, Admit: map[Admission]struct{}{{To: web.IP}: {}}, AdmitMembers: map[MemberAdmission]struct{}{{Mark: 2}: {}}},
+			add: Firewall{Members: map[netip.Addr]uint32{web.IP: 2}, Admit: map[Admission]struct{}{{To: web.IP}: {}}, AdmitMembers: map[MemberAdmission]struct{}{{Mark: 2}: {}}},
+			del: Firewall{Members: map[netip.Addr]uint32{web.IP: 1}},
+		},
 		{name: "who may reach whom lets in", new: Firewall{Flows: flow}, add: Firewall{Flows: flow}},
 		{
 			name: "what a port lets in keeps out", old: Firewall{Ports: port}, new: Firewall{Ports: routed},
@@ -110,6 +120,35 @@ func TestFirewallDiff(t *testing.T) {
 				t.Errorf("guards %t, empty %t %t", guards, add.Empty(), del.Empty())
 			}
 		})
+	}
+}
+
+func TestAdmissionsOverlap(t *testing.T) {
+	a := func(s string) netip.Addr { return netip.MustParseAddr(s) }
+	base := Admission{From: a("10.0.0.5"), FromLast: a("10.0.0.9"), To: a("10.1.0.1"), Span: Span{6, 6, 80, 90}}
+	for _, tc := range []struct {
+		change func(*Admission)
+		want   bool
+	}{
+		{func(*Admission) {}, true},
+		{func(x *Admission) { x.To = a("10.1.0.2") }, false},
+		{func(x *Admission) { x.From, x.FromLast = a("10.0.0.9"), a("10.0.0.20") }, true},
+		{func(x *Admission) { x.From, x.FromLast = a("10.0.0.10"), a("10.0.0.20") }, false},
+		{func(x *Admission) { x.From, x.FromLast = a("0.0.0.0"), a("255.255.255.255") }, true},
+		{func(x *Admission) { x.First, x.Last = 90, 100 }, true},
+		{func(x *Admission) { x.First, x.Last = 91, 100 }, false},
+		{func(x *Admission) { x.FirstProto, x.LastProto = 0, 255 }, true},
+		{func(x *Admission) { x.FirstProto, x.LastProto = 17, 17 }, false},
+	} {
+		other := base
+		tc.change(&other)
+		m, n := MemberAdmission{1, base.To, base.Span}, MemberAdmission{1, other.To, other.Span}
+		if base.Overlaps(other) != tc.want || other.Overlaps(base) != tc.want || tc.want && !m.Overlaps(n) {
+			t.Errorf("%v and %v: want %t", base, other, tc.want)
+		}
+		if n.Mark = 2; m.Overlaps(n) {
+			t.Error("two marks overlap")
+		}
 	}
 }
 

@@ -78,6 +78,8 @@ func (f Firewall) Equal(o Firewall) bool {
 		maps.Equal(f.FIPIn, o.FIPIn) && maps.Equal(f.FIPOut, o.FIPOut) &&
 		maps.Equal(f.Open, o.Open) && maps.Equal(f.Flows, o.Flows) && maps.Equal(f.Pairs, o.Pairs) &&
 		maps.Equal(f.Ports, o.Ports) && maps.Equal(f.MACs, o.MACs) &&
+		maps.Equal(f.Guarded, o.Guarded) && maps.Equal(f.Members, o.Members) &&
+		maps.Equal(f.Admit, o.Admit) && maps.Equal(f.AdmitMembers, o.AdmitMembers) &&
 		maps.Equal(f.Addresses, o.Addresses) && maps.Equal(f.Sources, o.Sources)
 }
 

@@ -126,6 +126,14 @@ type Firewall struct {
 	// they are on. No two flows of the same addresses and protocol overlap.
 	Flows map[Flow]struct{}
 	Pairs map[Pair]struct{}
+	// Guarded are addresses to which connections are opened only by those whom
+	// Admit or AdmitMembers names, whatever else would let them. Members are
+	// addresses with the mark by which AdmitMembers speaks of them: not 0, and the
+	// same in both byte orders.
+	Guarded      map[netip.Addr]struct{}
+	Members      map[netip.Addr]uint32
+	Admit        map[Admission]struct{}
+	AdmitMembers map[MemberAdmission]struct{}
 	// Ports are the host ends of containers' links on our bridges, by link name.
 	Ports map[string]BridgePort
 	// MACs and Addresses are somebody's: only who is named by Ports and Sources
@@ -140,6 +148,28 @@ type Flow struct {
 	From, To    netip.Addr
 	Proto       string // tcp, udp, sctp
 	First, Last uint16
+}
+
+// Span is some ports of some protocols, by number, all ends included.
+// Protocols without ports have all.
+type Span struct {
+	FirstProto, LastProto uint8
+	First, Last           uint16
+}
+
+// Admission lets the addresses from From to FromLast open connections to a
+// guarded one. No two overlap.
+type Admission struct {
+	From, FromLast, To netip.Addr
+	Span
+}
+
+// MemberAdmission lets the members with a mark open
+// connections to a guarded address. No two overlap.
+type MemberAdmission struct {
+	Mark uint32
+	To   netip.Addr
+	Span
 }
 
 // Pair lets From send anything to To.

@@ -47,6 +47,7 @@ func (e *Engine) CreateContainer(ctx context.Context, req model.CreateRequest) (
 		return "", nil, err
 	}
 	e.containerEvent(c, "create")
+	e.groupEvents(c, c.SecurityGroups, "attach")
 	return c.ID, cr.warnings, nil
 }
 
@@ -167,6 +168,9 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 	if c.Host.Resources.Memory > 0 && c.Host.Resources.MemorySwap == 0 {
 		c.Host.Resources.MemorySwap = 2 * c.Host.Resources.Memory // Docker's default
 	}
+	if c.SecurityGroups, err = groupsAtCreate(s, c, cr.opts.groups); err != nil {
+		return err
+	}
 	cr.mounts, err = e.resolveMounts(s, &c.Config, &c.Host)
 	for _, m := range cr.mounts {
 		c.Mounts = append(c.Mounts, m.Mount)
@@ -268,6 +272,10 @@ func (e *Engine) putCreated(cr *creation, made []*model.Volume) error {
 				return err
 			}
 		}
+		var err error
+		if c.SecurityGroups, err = groupsAtCreate(s, c, cr.opts.groups); err != nil {
+			return err // one is gone by now
+		}
 		if err := tx.PutContainer(c); err != nil {
 			return err
 		}
@@ -278,6 +286,11 @@ func (e *Engine) putCreated(cr *creation, made []*model.Volume) error {
 		}
 		for _, r := range cr.asked { // a link looks at all of the container's networks
 			if err := putLinks(tx, c, r); err != nil {
+				return err
+			}
+		}
+		if len(c.SecurityGroups) > 0 {
+			if err := checkGroupElements(tx.Snapshot()); err != nil {
 				return err
 			}
 		}

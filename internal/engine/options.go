@@ -15,7 +15,8 @@ const optionPrefix = "com.jackstay."
 
 // options are what such labels ask of a container.
 type options struct {
-	mac string // of the first network: mac-from
+	mac    string   // of the first network: mac-from
+	groups []string // security groups: sg
 }
 
 // readOption is how each option is read, by the label's name without the prefix.
@@ -27,6 +28,19 @@ var readOption = map[string]func(o *options, value string) error{
 		o.mac = alloc.MACFrom(value)
 		return nil
 	},
+	"sg": func(o *options, value string) (err error) {
+		o.groups, err = splitList(value)
+		return err
+	},
+}
+
+// splitList reads the members of a list.
+func splitList(value string) ([]string, error) {
+	members := strings.Split(value, ",")
+	if slices.Contains(members, "") {
+		return nil, errs.New(errs.Invalid, "give one name, or several with commas between them")
+	}
+	return members, nil
 }
 
 // readOptions gives the options among the labels of a request. An image's labels

@@ -6,14 +6,15 @@ package model
 // Snapshot is every choice at one revision. It is immutable: readers share it
 // without locks, and nobody changes a record reached through it.
 type Snapshot struct {
-	Revision   uint64
-	Containers map[string]*Container  // by ID
-	Networks   map[string]*Network    // by ID
-	Endpoints  map[string]*Endpoint   // by ID
-	Links      map[string]*Link       // by ID
-	Volumes    map[string]*Volume     // by name
-	FIPs       map[string]*FloatingIP // by address
-	FIPPools   map[string]*FIPPool    // by prefix
+	Revision       uint64
+	Containers     map[string]*Container     // by ID
+	Networks       map[string]*Network       // by ID
+	Endpoints      map[string]*Endpoint      // by ID
+	Links          map[string]*Link          // by ID
+	Volumes        map[string]*Volume        // by name
+	FIPs           map[string]*FloatingIP    // by address
+	FIPPools       map[string]*FIPPool       // by prefix
+	SecurityGroups map[string]*SecurityGroup // by ID
 
 	// Indexes, derived from the above and never stored.
 	ContainerNames map[string]string               // name to ID
@@ -24,4 +25,5 @@ type Snapshot struct {
 	Ports          map[PortKey]string              // held host port to container ID
 	FIPNames       map[string]string               // name of a floating IP to its address
 	FIPOf          map[string]string               // container ID to the address of its floating IP
+	GroupNames     map[string]string               // name of a security group to its ID
 }

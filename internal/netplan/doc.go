@@ -10,6 +10,7 @@
 //	ports.go    published ports and the claims behind them
 //	floating.go floating IPs
 //	policy.go   who may reach whom, and who sends from where
+//	groups.go   security groups
 //	names.go    zones, and what each container sees of them
 //	links.go    where a link leads
 package netplan

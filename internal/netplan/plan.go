@@ -47,6 +47,7 @@ type plan struct {
 	wild        map[*desired.Zone]struct{}    // those with a wildcard
 	joined      map[string][]*model.Container // owner ID to the active containers in its namespace
 	opened      map[flowKey][]model.PortRange // what links open
+	grouped     []*model.Container            // active ones in security groups
 
 	// For a Planner: what the plan before made and this one has, by owner ID,
 	// and the records of the sandbox in the making.
@@ -65,6 +66,7 @@ func (p *plan) run() {
 	}
 	p.owners()
 	p.finishFlows()
+	p.finishGroups()
 	p.finishZones()
 }
 
@@ -115,6 +117,7 @@ func (p *plan) container(id string, c *model.Container) {
 		p.sandbox(owner)
 		p.sources(owner)
 		p.flows(owner)
+		p.groups(owner)
 	}
 	if owner != c {
 		p.out.Files[id] = p.files(id, owner)

@@ -123,6 +123,21 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
+// BenchmarkPlanGroups plans a thousand containers that take each other.
+func BenchmarkPlanGroups(b *testing.B) {
+	snap := crowd(1000)
+	snap.SecurityGroups = map[string]*model.SecurityGroup{"g": {ID: "g", Name: "g", Rules: []model.GroupRule{
+		{Proto: "tcp", First: 80, Last: 90, Group: "g"}, {Proto: "tcp", First: 22, Last: 22, Source: netip.MustParsePrefix("10.0.0.0/8")},
+	}}}
+	for _, c := range snap.Containers {
+		c.SecurityGroups = []string{"g"}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		Plan(snap, facts())
+	}
+}
+
 // BenchmarkPlanner plans again after one container changed.
 func BenchmarkPlanner(b *testing.B) {
 	snap := crowd(1000)

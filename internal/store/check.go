@@ -20,6 +20,7 @@ func Rebuild(s *model.Snapshot) {
 	s.LinksOf = map[string][]*model.Link{}
 	s.Ports = map[model.PortKey]string{}
 	s.FIPNames, s.FIPOf = map[string]string{}, map[string]string{}
+	s.GroupNames = make(map[string]string, len(s.SecurityGroups))
 	for id, c := range s.Containers {
 		s.ContainerNames[c.Name] = id
 		for _, m := range c.Ports {
@@ -47,6 +48,9 @@ func Rebuild(s *model.Snapshot) {
 			s.FIPOf[f.ContainerID] = id
 		}
 	}
+	for id, g := range s.SecurityGroups {
+		s.GroupNames[g.Name] = id
+	}
 	for _, of := range s.ByContainer {
 		slices.SortFunc(of, compareEndpoints)
 	}
@@ -69,6 +73,7 @@ func Check(s *model.Snapshot) error {
 	for _, f := range s.FIPs {
 		all = append(all, checkFIP(s, f))
 	}
+	all = append(all, checkGroups(s))
 	return errors.Join(append(all, checkAddresses(s), checkUnique(s), checkUniqueFIPs(s), checkIndexes(s))...)
 }
 
@@ -82,6 +87,7 @@ func checkKeys(s *model.Snapshot) error {
 		filed("volume", s.Volumes, func(v *model.Volume) string { return v.Name }),
 		filed("floating IP", s.FIPs, (*model.FloatingIP).ID),
 		filed("pool of floating IPs", s.FIPPools, (*model.FIPPool).ID),
+		filed("security group", s.SecurityGroups, func(g *model.SecurityGroup) string { return g.ID }),
 	)
 }
 
@@ -216,6 +222,8 @@ func checkIndexes(s *model.Snapshot) error {
 		return errors.New("the index of host ports differs from the containers")
 	case !maps.Equal(s.FIPNames, want.FIPNames) || !maps.Equal(s.FIPOf, want.FIPOf):
 		return errors.New("the indexes of floating IPs differ from the floating IPs")
+	case !maps.Equal(s.GroupNames, want.GroupNames):
+		return errors.New("the index of security groups' names differs from the groups")
 	case !reflect.DeepEqual(s.ByContainer, want.ByContainer):
 		return errors.New("the index of endpoints by container differs from the endpoints")
 	case !reflect.DeepEqual(s.ByNetwork, want.ByNetwork):

@@ -26,6 +26,7 @@ const (
 	kindVolume
 	kindFIP
 	kindFIPPool
+	kindGroup
 	kindCount
 )
 
@@ -36,7 +37,7 @@ type key struct {
 }
 
 func (k kind) bucket() []byte {
-	return []byte([kindCount]string{"containers", "networks", "endpoints", "links", "volumes", "fips", "fippools"}[k])
+	return []byte([kindCount]string{"containers", "networks", "endpoints", "links", "volumes", "fips", "fippools", "securitygroups"}[k])
 }
 
 // The meta bucket: the layout of this file, and the last revision written.
@@ -83,13 +84,14 @@ func openDB(path string) (db *bbolt.DB, snap *model.Snapshot, err error) {
 
 func emptySnapshot() *model.Snapshot {
 	return &model.Snapshot{
-		Containers: map[string]*model.Container{},
-		Networks:   map[string]*model.Network{},
-		Endpoints:  map[string]*model.Endpoint{},
-		Links:      map[string]*model.Link{},
-		Volumes:    map[string]*model.Volume{},
-		FIPs:       map[string]*model.FloatingIP{},
-		FIPPools:   map[string]*model.FIPPool{},
+		Containers:     map[string]*model.Container{},
+		Networks:       map[string]*model.Network{},
+		Endpoints:      map[string]*model.Endpoint{},
+		Links:          map[string]*model.Link{},
+		Volumes:        map[string]*model.Volume{},
+		FIPs:           map[string]*model.FloatingIP{},
+		FIPPools:       map[string]*model.FIPPool{},
+		SecurityGroups: map[string]*model.SecurityGroup{},
 	}
 }
 
@@ -118,6 +120,7 @@ func load(btx *bbolt.Tx, snap *model.Snapshot) error {
 		loadKind(btx, kindVolume, snap.Volumes),
 		loadKind(btx, kindFIP, snap.FIPs),
 		loadKind(btx, kindFIPPool, snap.FIPPools),
+		loadKind(btx, kindGroup, snap.SecurityGroups),
 	)
 }
 
@@ -180,6 +183,8 @@ func record(snap *model.Snapshot, k key) any {
 		return orNil(snap.FIPs, k.id)
 	case kindFIPPool:
 		return orNil(snap.FIPPools, k.id)
+	case kindGroup:
+		return orNil(snap.SecurityGroups, k.id)
 	default:
 		return orNil(snap.Volumes, k.id)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"maps"
 	"slices"
 
@@ -25,6 +26,7 @@ const (
 	ownVolumes
 	ownFIPs
 	ownFIPPools
+	ownGroups
 	ownContainerNames
 	ownNetworkNames
 	ownByContainer
@@ -33,6 +35,7 @@ const (
 	ownPorts
 	ownFIPNames
 	ownFIPOf
+	ownGroupNames
 )
 
 func newTx(base *model.Snapshot) *Tx {
@@ -266,11 +269,13 @@ func (tx *Tx) checkReferences() error {
 		case kindNetwork:
 			err = checkNetworkGone(s, k.id)
 		case kindContainer:
-			err = checkContainerGone(s, k.id)
+			err = errors.Join(checkContainerGone(s, k.id), checkGroupsOf(s, s.Containers[k.id]))
 		case kindFIP:
 			err = checkFIP(s, s.FIPs[k.id])
 		case kindFIPPool:
 			err = checkPoolGone(s, k.id)
+		case kindGroup:
+			err = checkGroup(s, k.id)
 		}
 		if err != nil {
 			return err

@@ -22,6 +22,8 @@ type street struct {
 	exposes    map[string][]string // container to exposed ports, as in 8000/tcp
 	links      map[[2]string]bool  // from, to
 	published  map[string]string   // port on the host to NAME/PORT/PROTO
+	groups     map[string][]string // container to its security groups
+	rules      map[string][]string // security group to rules, as in "tcp:8000:SOURCE"
 }
 
 const policyOpen, policyDeny, policyInternal = "open", "deny", "internal"
@@ -31,6 +33,7 @@ func newStreet(t *testing.T) *street {
 		h: host.New(t), outside: host.Bare(t),
 		nets: map[string]string{"red": policyOpen, "blue": policyOpen, "cave": policyInternal, "vault": policyDeny, "quiet": policyDeny},
 		on:   map[string][]string{}, exposes: map[string][]string{}, links: map[[2]string]bool{}, published: map[string]string{},
+		groups: map[string][]string{}, rules: map[string][]string{},
 	}
 	host.Join(s.h, s.outside, "10.98.0.1/24", "10.98.0.2/24")
 	s.outside.Sh("ip route add default via 10.98.0.1") // to the containers' own addresses
@@ -50,7 +53,14 @@ func newStreet(t *testing.T) *street {
 		s.h.J("link", "add", l[0], l[1])
 		s.links[l] = true
 	}
-	for port, to := range map[string]string{"18000": "red-a", "18001": "cave-a", "18002": "vault-b"} {
+	s.group("callers")
+	s.group("front", "tcp:8000", "udp:8000:10.98.0.2")
+	s.group("inner", "tcp:8000:callers", "udp:8000:callers", "tcp:8001:inner")
+	for name, groups := range map[string][]string{"red-vault": {"callers"}, "red-a": {"front"}, "blue-a": {"inner", "callers"}, "blue-b": {"inner", "front"}, "vault-a": {"inner"}, "cave-b": {"inner"}} {
+		s.h.J("sg", "attach", strings.Join(groups, ","), name)
+		s.groups[name] = groups
+	}
+	for port, to := range map[string]string{"18000": "red-a", "18001": "cave-a", "18002": "vault-b", "18003": "blue-a", "18004": "blue-b"} {
 		s.h.J("port", "add", to, port+":8000", port+":8000/udp")
 		s.published[port] = to
 		s.exposes[to] = []string{"8000/tcp", "8000/udp"} // what is published is exposed
@@ -75,12 +85,42 @@ func (s *street) container(name string, networks ...string) {
 	})
 }
 
+// group makes a security group.
+func (s *street) group(name string, rules ...string) {
+	args := []string{"sg", "create"}
+	for _, r := range rules {
+		args = append(args, "--rule", r)
+	}
+	s.h.J(append(args, name)...)
+	s.rules[name] = rules
+}
+
+// admitted tells whether the security groups of dest, if it has any, let from in.
+func (s *street) admitted(from, dest, port string) bool {
+	if from == "host" || len(s.groups[dest]) == 0 {
+		return true
+	}
+	number, proto, _ := strings.Cut(port, "/")
+	for _, g := range s.groups[dest] {
+		for _, r := range s.rules[g] {
+			source, ok := strings.CutPrefix(r, proto+":"+number)
+			source = strings.TrimPrefix(source, ":")
+			if ok && (source == "" || source == "10.98.0.2" && from == "outside" || slices.Contains(s.groups[from], source)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // reach tells whether source from gets an answer of dest at its address on a
 // network.
 func (s *street) reach(from, dest, network, port string) bool {
 	switch {
 	case from == "host" || from == dest:
 		return true
+	case !s.admitted(from, dest, port):
+		return false
 	case from == "outside" || !slices.Contains(s.on[from], network):
 		return false // nobody gets into a network but who is on it
 	case s.nets[network] == policyDeny:
@@ -123,7 +163,7 @@ func (s *street) cases() []passage {
 		}
 		for port, dest := range s.published {
 			for _, proto := range []string{"tcp", "udp"} { // on an internal network the publisher alone has a way to the host
-				out = append(out, passage{from, proto + ":10.98.0.1:" + port, answer(from == dest || s.reachPublished(from), dest)})
+				out = append(out, passage{from, proto + ":10.98.0.1:" + port, answer((from == dest || s.reachPublished(from)) && s.admitted(from, dest, "8000/"+proto), dest)})
 			}
 		}
 		if from != "outside" {

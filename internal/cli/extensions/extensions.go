@@ -7,6 +7,7 @@
 //	network.go  network leases
 //	swap.go     swap
 //	fip*.go     fip, fip pool
+//	sg*.go      sg: security groups
 //	options.go  options of ours on Docker's commands
 package extensions
 
@@ -20,7 +21,7 @@ import (
 
 // Add adds the commands to the root command, which has docker/cli's already.
 func Add(root *cobra.Command, dockerCli command.Cli) {
-	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), newFIPCommand(dockerCli))
+	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), newFIPCommand(dockerCli), sgCommand(dockerCli))
 	addOptions(root)
 	for _, c := range root.Commands() {
 		switch c.Name() {

@@ -39,6 +39,10 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}}`)
 	case strings.HasSuffix(r.URL.Path, "/leases"):
 		fmt.Fprint(w, `[{"Address":"10.0.0.1","Container":"gateway","State":"reserved"},{"Address":"10.0.0.2","MacAddress":"02:00:00:00:00:01","Container":"web","State":"active"}]`)
+	case r.Method == "GET" && r.URL.Path == "/sg":
+		fmt.Fprint(w, `[{"id":"0123456789abcdef","name":"web","rules":[{"protocol":"tcp"}],"containers":["a","b"],"description":"the front"}]`)
+	case r.URL.Path == "/sg/create" || r.Method == "GET" && strings.HasPrefix(r.URL.Path, "/sg/"):
+		fmt.Fprint(w, `{"id":"0123456789abcdef","name":"web","rules":[{"protocol":"tcp"}]}`)
 	case r.Method == "GET" && strings.HasSuffix(r.URL.Path, "/links"):
 		fmt.Fprint(w, `[{"Container":"web","Alias":"store","Target":"db","Network":"dev","Addresses":["10.0.0.3"],"State":"up"}]`)
 	case r.Method == "GET":
@@ -104,6 +108,23 @@ func TestCommandLines(t *testing.T) {
 		{"link ls", "GET /links", "10.0.0.3", ""},
 		{"link ls web", "GET /containers/web/links", "10.0.0.3", ""},
 		{"network leases dev", "GET /networks/dev/leases", "(gateway)", ""},
+		{"sg create web", `POST /sg/create?name=web {"name":"web","rules":[]}`, "0123456789abcdef\n", ""},
+		{"sg create --rule tcp:80-90:10.0.0.0/8 --rule icmp --description front web",
+			`{"name":"web","description":"front","rules":[{"protocol":"tcp","port_range_min":80,"port_range_max":90,"remote_ip_prefix":"10.0.0.0/8"},{"protocol":"icmp"}]}`, "", ""},
+		{"sg create", "", "", "name is missing"},
+		{"sg create --rule tcp:x:y:z web", "", "", `invalid rule "tcp:x:y:z": "x" is neither a port nor a range`},
+		{"sg create -f /nowhere/group.yml", "", "", "no such file"},
+		{"sg update --add-rule udp:53:web --rm-rule any web", `POST /sg/update?name=web {"add_rules":[{"protocol":"udp","port_range_min":53,"port_range_max":53,"remote_group":"web"}],"remove_rules":[{"protocol":"any"}]}`, "", ""},
+		{"sg update web", "", "", "nothing to change"},
+		{"sg ls", "GET /sg?filters=%7B%7D", "NAME      RULES     CONTAINERS   DESCRIPTION\nweb       1         2            the front\n", ""},
+		{"sg ls -q", "GET /sg", "web\n", ""},
+		{"sg ls --format {{.Containers}}/{{.ID}}", "GET /sg", "2/0123456789abcdef\n", ""},
+		{"sg inspect -f {{.Name}} web", "GET /sg/web", "web\n", ""},
+		{"sg inspect web", "GET /sg/web", `"id": "0123456789abcdef"`, ""},
+		{"sg rm web nobody", "DELETE /sg/web\nDELETE /sg/nobody", "web\n", "No such container: nobody"},
+		{"sg attach web,db one", "POST /containers/one/sg?sg=web&sg=db", "", ""},
+		{"sg detach web one", "DELETE /containers/one/sg?sg=web", "", ""},
+		{"sg mv", "", "", "unknown command: jackstay sg mv"},
 		{"swap old new", "POST /containers/old/swap?with=new", "", ""},
 	} {
 		asked, out, err := run(t, strings.Fields(c.line)...)

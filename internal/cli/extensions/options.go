@@ -32,6 +32,7 @@ var (
 func containerOptions() []option {
 	return []option{
 		{"mac-from", "Make the container's MAC address from a word, the same on every host", word("WORD")},
+		{"sg", "Put the container into a security group", list("NAME")},
 	}
 }
 

@@ -78,6 +78,10 @@ func (t *table) add(fw desired.Firewall) error {
 		}
 		t.fw.Flows[f] = struct{}{}
 	}
+	if err := firstError(addDisjoint(t.fw.Admit, fw.Admit, desired.Admission.Overlaps),
+		addDisjoint(t.fw.AdmitMembers, fw.AdmitMembers, desired.MemberAdmission.Overlaps)); err != nil {
+		return err
+	}
 	for p := range fw.Masquerade {
 		for have := range t.fw.Masquerade {
 			if p != have && p.Overlaps(have) {
@@ -99,6 +103,7 @@ func (t *table) add(fw desired.Firewall) error {
 		addAll(t.fw.Publish, fw.Publish), addAll(t.fw.PublishAny, fw.PublishAny),
 		addAll(t.fw.FIPIn, fw.FIPIn), addAll(t.fw.FIPOut, fw.FIPOut),
 		addAll(t.fw.Open, fw.Open), addAll(t.fw.Flows, fw.Flows), addAll(t.fw.Pairs, fw.Pairs),
+		addAll(t.fw.Guarded, fw.Guarded), addAll(t.fw.Members, fw.Members),
 		addAll(t.fw.Ports, fw.Ports), addAll(t.fw.MACs, fw.MACs),
 		addAll(t.fw.Addresses, fw.Addresses), addAll(t.fw.Sources, fw.Sources))
 }
@@ -109,6 +114,8 @@ func (t *table) del(fw desired.Firewall) error {
 		delAll(t.fw.Hairpin, fw.Hairpin), delAll(t.fw.Publish, fw.Publish), delAll(t.fw.PublishAny, fw.PublishAny),
 		delAll(t.fw.FIPIn, fw.FIPIn), delAll(t.fw.FIPOut, fw.FIPOut),
 		delAll(t.fw.Open, fw.Open), delAll(t.fw.Flows, fw.Flows), delAll(t.fw.Pairs, fw.Pairs),
+		delAll(t.fw.Guarded, fw.Guarded), delAll(t.fw.Members, fw.Members),
+		delAll(t.fw.Admit, fw.Admit), delAll(t.fw.AdmitMembers, fw.AdmitMembers),
 		delAll(t.fw.Ports, fw.Ports), delAll(t.fw.MACs, fw.MACs),
 		delAll(t.fw.Addresses, fw.Addresses), delAll(t.fw.Sources, fw.Sources))
 }
@@ -121,6 +128,19 @@ func addAll[K, V comparable](m, add map[K]V) error {
 			return fmt.Errorf("element %v: %w", k, eexist)
 		}
 		m[k] = v
+	}
+	return nil
+}
+
+// addDisjoint adds intervals; one that overlaps with another is refused.
+func addDisjoint[K comparable](m, add map[K]struct{}, overlaps func(K, K) bool) error {
+	for k := range add {
+		for have := range m {
+			if k != have && overlaps(k, have) {
+				return fmt.Errorf("interval %v overlaps with %v: %w", k, have, eexist)
+			}
+		}
+		m[k] = struct{}{}
 	}
 	return nil
 }
@@ -151,6 +171,7 @@ func clone(fw desired.Firewall) desired.Firewall {
 		Hairpin: copyMap(fw.Hairpin), Publish: copyMap(fw.Publish), PublishAny: copyMap(fw.PublishAny),
 		FIPIn: copyMap(fw.FIPIn), FIPOut: copyMap(fw.FIPOut),
 		Open: copyMap(fw.Open), Flows: copyMap(fw.Flows), Pairs: copyMap(fw.Pairs),
+		Guarded: copyMap(fw.Guarded), Members: copyMap(fw.Members), Admit: copyMap(fw.Admit), AdmitMembers: copyMap(fw.AdmitMembers),
 		Ports: copyMap(fw.Ports), MACs: copyMap(fw.MACs), Addresses: copyMap(fw.Addresses), Sources: copyMap(fw.Sources),
 	}
 }

@@ -39,6 +39,7 @@ const (
 // setNames lists those that hold elements of a desired.Firewall.
 func setNames() []string {
 	return append(bridgeSets(), setBridges, setSameBridge, setInternal, setFlows4, setPairs4,
+		setGuarded4, setAdmit4, mapMembers4, setAdmitMembers4,
 		setMasquerade4, setMasquerade6, setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
 		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6)
 }
@@ -96,6 +97,9 @@ func lay(fw desired.Firewall) (layout, error) {
 		return nil, err
 	}
 	if err := layPolicy(l, fw); err != nil {
+		return nil, err
+	}
+	if err := layGroups(l, fw); err != nil {
 		return nil, err
 	}
 	for _, es := range l {
@@ -179,6 +183,7 @@ func unlay(l layout) desired.Firewall {
 		FIPIn: map[netip.Addr]netip.Addr{}, FIPOut: map[netip.Addr]netip.Addr{},
 	}
 	unlayPolicy(l, &fw)
+	unlayGroups(l, &fw)
 	for _, e := range l[setSameBridge] {
 		if a, b := name(e.key[:ifnameSize]), name(e.key[ifnameSize:]); a == b {
 			fw.Open[a] = struct{}{}

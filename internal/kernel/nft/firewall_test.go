@@ -50,7 +50,17 @@ func sample() desired.Firewall {
 			flowOf("172.17.0.2", "172.17.0.3", "tcp", 80, 80): {}, flowOf("172.17.0.2", "172.17.0.3", "tcp", 81, 90): {},
 			flowOf("172.17.0.2", "172.17.0.3", "udp", 80, 80): {}, flowOf("172.17.0.3", "172.17.0.2", "sctp", 1, 65535): {},
 		},
-		Pairs: map[desired.Pair]struct{}{{From: netip.MustParseAddr("172.17.0.2"), To: netip.MustParseAddr("172.18.3.2")}: {}},
+		Pairs:   map[desired.Pair]struct{}{{From: netip.MustParseAddr("172.17.0.2"), To: netip.MustParseAddr("172.18.3.2")}: {}},
+		Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {}},
+		Members: map[netip.Addr]uint32{netip.MustParseAddr("172.17.0.2"): 0x01000001, netip.MustParseAddr("172.17.0.3"): 0xfe1212fe},
+		Admit: admissions(
+			admission("0.0.0.0", "255.255.255.255", "172.17.0.2", 6, 6, 80, 80), admission("10.0.0.1", "10.0.0.1", "172.17.0.2", 6, 6, 443, 443),
+			admission("10.0.0.0", "10.255.255.255", "172.17.0.3", 0, 255, 0, 65535), admission("192.0.2.5", "192.0.2.9", "172.17.0.3", 1, 1, 0, 65535),
+		),
+		AdmitMembers: map[desired.MemberAdmission]struct{}{
+			memberAdmission(0x01000001, "172.17.0.2", 17, 53): {},
+			memberAdmission(0xfe1212fe, "172.17.0.2", 17, 53): {},
+		},
 		Ports: map[string]desired.BridgePort{
 			"jv1":             {MAC: "02:42:ac:11:00:02", Bridge: "02:00:00:00:00:01"},
 			"jvabcdefghijklm": {MAC: "02:42:ac:11:00:03", Bridge: "02:00:00:00:00:01", Routed: true},
@@ -155,6 +165,12 @@ func TestObserveNoticesDamage(t *testing.T) {
 		"two bridges paired": func() {
 			l.nft("add", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-b" }`)
 		},
+		"a range of guarded addresses": func() {
+			l.nft("add", "element", "inet", "jackstay", "admit4", "{ 0.0.0.0/0 . 172.17.0.2-172.17.0.9 . tcp . 81 }")
+		},
+		"a mark that is none": func() {
+			l.nft("add", "element", "inet", "jackstay", "members4", "{ 172.17.0.9 : 0 }")
+		},
 		"half a port":                func() { l.nft("add", "element", "bridge", "jackstay", "ports", `{ "jv2" }`) },
 		"the bridges' guard flushed": func() { l.nft("flush", "chain", "bridge", "jackstay", "guard") },
 		"the bridges' table deleted": func() { l.nft("delete", "table", "bridge", "jackstay") },
@@ -183,6 +199,10 @@ func TestObserveNoticesDamage(t *testing.T) {
 	want.Bridges["virbr0"] = struct{}{}
 	l.nft("delete", "element", "inet", "jackstay", "samebridge", `{ "jk-a" . "jk-a" }`)
 	delete(want.Open, "jk-a")
+	l.nft("add", "element", "inet", "jackstay", "admit4", "{ 10.9.9.9 . 172.17.0.2 . udp . 7 }")
+	want.Admit[admission("10.9.9.9", "10.9.9.9", "172.17.0.2", 17, 17, 7, 7)] = struct{}{}
+	l.nft("add", "element", "inet", "jackstay", "flows4", "{ 10.9.9.9 . 172.17.0.2 . udp . 7 }")
+	want.Flows[flowOf("10.9.9.9", "172.17.0.2", "udp", 7, 7)] = struct{}{}
 	l.nft("delete", "element", "bridge", "jackstay", "routedmacs", "{ 02:42:ac:11:00:03 }")
 	want.MACs["02:42:ac:11:00:03"] = false
 	sees(t, f, want, true)
@@ -224,6 +244,20 @@ func TestUpdate(t *testing.T) {
 	must(t, f.Update(t.Context(), wide, narrow))
 	must(t, f.Update(t.Context(), narrow, wide))
 	sees(t, f, want, true)
+	// So do admissions: wider sources, ports and protocols in place of narrower ones, and back.
+	for _, wide := range []desired.Admission{
+		admission("10.0.0.0", "10.0.0.255", "172.17.0.2", 6, 6, 443, 443), admission("10.0.0.1", "10.0.0.1", "172.17.0.2", 6, 6, 440, 450),
+		admission("10.0.0.1", "10.0.0.1", "172.17.0.2", 0, 255, 0, 65535), admission("9.0.0.0", "10.0.0.1", "172.17.0.2", 6, 6, 443, 443),
+		admission("10.0.0.1", "10.0.0.9", "172.17.0.2", 1, 6, 443, 65535),
+	} {
+		narrow := desired.Firewall{Admit: admissions(admission("10.0.0.1", "10.0.0.1", "172.17.0.2", 6, 6, 443, 443))}
+		if wide.From == netip.MustParseAddr("10.0.0.1") { // overlaps with what everybody may, too
+			narrow.Admit[admission("0.0.0.0", "255.255.255.255", "172.17.0.2", 6, 6, 80, 80)] = struct{}{}
+		}
+		must(t, f.Update(t.Context(), desired.Firewall{Admit: admissions(wide)}, narrow))
+		must(t, f.Update(t.Context(), narrow, desired.Firewall{Admit: admissions(wide)}))
+		sees(t, f, want, true)
+	}
 	for range 2 { // and deleting what is absent
 		must(t, f.Update(t.Context(), empty(), want))
 		sees(t, f, empty(), true)
@@ -249,6 +283,13 @@ func TestRefusesImpossible(t *testing.T) {
 		{Publish: map[desired.Claim]desired.Target{{IP: netip.IPv4Unspecified(), Proto: "tcp", Port: 1}: to("1.2.3.4:1")}},
 		{Publish: map[desired.Claim]desired.Target{{IP: netip.MustParseAddr("1.1.1.1"), Proto: "icmp"}: to("1.2.3.4:1")}},
 		{PublishAny: map[desired.PortKey]desired.Target{{V6: true, Proto: "tcp"}: to("1.2.3.4:1")}},
+		{Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("fd00::2"): {}}},
+		{Members: map[netip.Addr]uint32{netip.MustParseAddr("10.0.0.1"): 0}},
+		{Members: map[netip.Addr]uint32{netip.MustParseAddr("10.0.0.1"): 7}},
+		{Admit: admissions(admission("10.0.0.9", "10.0.0.1", "10.0.0.2", 6, 6, 1, 2))},
+		{Admit: admissions(admission("10.0.0.1", "10.0.0.9", "10.0.0.2", 6, 6, 2, 1))},
+		{Admit: admissions(admission("fd00::", "fd00::9", "10.0.0.2", 6, 6, 1, 2))},
+		{AdmitMembers: map[desired.MemberAdmission]struct{}{memberAdmission(0, "10.0.0.2", 6, 80): {}}},
 	} {
 		if _, err := lay(fw); !errs.Is(err, errs.Invalid) {
 			t.Errorf("%v: %v", fw, err)

@@ -262,3 +262,16 @@ func (l *lab) nft(args ...string) string {
 	}
 	return string(out)
 }
+
+// macOf gives the hardware address of a link of the thread's namespace.
+func macOf(name string) (string, error) {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return "", err
+	}
+	return link.Attrs().HardwareAddr.String(), nil
+}
+
+func pingOnce(addr string) error {
+	return exec.Command("ping", "-c", "1", "-W", "1", addr).Run()
+}

@@ -1,0 +1,52 @@
+package netplan
+
+import (
+	"net/netip"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/groups"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// groups takes note of an active container that security groups guard.
+func (p *plan) groups(c *model.Container) {
+	if len(c.SecurityGroups) > 0 {
+		p.grouped = append(p.grouped, c)
+	}
+}
+
+// finishGroups plans who may open connections to the containers in security
+// groups, which takes knowing all of them.
+func (p *plan) finishGroups() {
+	if len(p.grouped) == 0 {
+		return
+	}
+	fw := &p.out.Firewall
+	fw.Guarded, fw.Members = map[netip.Addr]struct{}{}, map[netip.Addr]uint32{}
+	fw.Admit, fw.AdmitMembers = map[desired.Admission]struct{}{}, map[desired.MemberAdmission]struct{}{}
+	all := groups.New(p.snap, func(c *model.Container) bool { return c.Active })
+	for _, c := range p.grouped {
+		mark, let := all.Mark(c), all.Let(c)
+		for _, e := range p.snap.ByContainer[c.ID] {
+			a := address(e, false)
+			if !a.Is4() || !bridged(p.snap.Networks[e.NetworkID]) {
+				continue
+			}
+			fw.Guarded[a] = struct{}{}
+			if mark != 0 {
+				fw.Members[a] = mark
+			}
+			admit(fw, a, let)
+		}
+	}
+}
+
+// admit enters what a container's groups let in at one of its addresses.
+func admit(fw *desired.Firewall, to netip.Addr, let groups.Let) {
+	for _, s := range let.From {
+		fw.Admit[desired.Admission{From: s.First, FromLast: s.Last, To: to, Span: desired.Span(s.Span)}] = struct{}{}
+	}
+	for _, m := range let.Members {
+		fw.AdmitMembers[desired.MemberAdmission{Mark: m.Mark, To: to, Span: desired.Span(m.Span)}] = struct{}{}
+	}
+}
