@@ -139,6 +139,9 @@ func (p *plan) finishFlows() {
 	}
 	p.out.Firewall.Flows = make(map[desired.Flow]struct{}, len(p.opened))
 	for k, ranges := range p.opened {
+		if _, all := p.out.Firewall.Pairs[desired.Pair{From: k.from, To: k.to}]; all {
+			continue
+		}
 		for _, r := range mergeRanges(ranges) {
 			p.out.Firewall.Flows[desired.Flow{From: k.from, To: k.to, Proto: k.proto, First: r.First, Last: r.Last}] = struct{}{}
 		}

@@ -110,7 +110,7 @@ func (f *Firewall) Load(ctx context.Context, fw desired.Firewall) error {
 	if err != nil {
 		return fmt.Errorf("load firewall: %w", err)
 	}
-	before, _ := f.read(publishMaps()) // what can't be read has nothing to end
+	before, _ := f.read(flowSets()) // what can't be read has nothing to end
 	var b strings.Builder
 	b.WriteString(dropTables())
 	b.WriteString(ruleset)
