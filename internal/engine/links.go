@@ -84,21 +84,16 @@ func parsePortRange(text string) (model.PortRange, error) {
 	return r, nil
 }
 
-// linkTarget finds who a link leads to: the owner of the network namespace, if
-// the named container joined another's.
-func linkTarget(s *model.Snapshot, name string) (*model.Container, error) {
-	for range len(s.Containers) + 1 {
-		c, err := findContainer(s, name)
-		if err != nil {
-			return nil, errs.New(errs.Invalid, "could not get container for %s: %w", name, err)
-		}
-		of, joined := joinedContainer(c.Host.NetworkMode)
-		if !joined {
-			return c, nil
-		}
-		name = of
+// linkTarget finds who a link leads to, and in whose network that container is:
+// its own, unless it joined another's.
+func linkTarget(s *model.Snapshot, name string) (target, owner *model.Container, err error) {
+	if target, err = findContainer(s, name); err != nil {
+		return nil, nil, err
 	}
-	return nil, errs.New(errs.Invalid, "could not get container for %s: it joins its own network namespace", name)
+	if owner = links.Owner(s, target); owner == nil {
+		return nil, nil, errs.New(errs.Conflict, "container %s joined a network namespace that is gone", target.Name)
+	}
+	return target, owner, nil
 }
 
 // putLinks stores a container's links over the network of r, once all its
@@ -111,16 +106,16 @@ func putLinks(tx *store.Tx, c *model.Container, r model.EndpointRequest) error {
 		if err != nil {
 			return err
 		}
-		target, err := linkTarget(s, spec.name)
+		target, owner, err := linkTarget(s, spec.name)
 		if err != nil {
-			return err
+			return errs.New(errs.Invalid, "could not get container for %s: %w", spec.name, err)
 		}
 		l := &model.Link{
 			ContainerID: c.ID, TargetID: target.ID, Alias: spec.alias, NetworkID: n.ID,
 			Ports: spec.ports, Strict: c.Host.StrictLinks,
 		}
 		l.ID = model.LinkID(l.ContainerID, l.NetworkID, l.Alias)
-		if err := checkLink(s, c, target, l); err != nil {
+		if err := checkLink(s, c, owner, l); err != nil {
 			return err
 		}
 		if err := tx.PutLink(l); err != nil {
@@ -131,11 +126,12 @@ func putLinks(tx *store.Tx, c *model.Container, r model.EndpointRequest) error {
 }
 
 // checkLink refuses a link that can't be followed.
-func checkLink(s *model.Snapshot, c, target *model.Container, l *model.Link) error {
-	if target.ID == c.ID {
+func checkLink(s *model.Snapshot, c, owner *model.Container, l *model.Link) error {
+	target := s.Containers[l.TargetID]
+	if owner.ID == c.ID {
 		return errs.New(errs.Invalid, "Cannot link to %s: a container can't link to itself", target.Name)
 	}
-	if target.Host.NetworkMode == "host" {
+	if owner.Host.NetworkMode == "host" {
 		return errs.New(errs.Invalid, "conflicting options: host type networking can't be used with links. This would result in undefined behavior")
 	}
 	for _, network := range []string{l.NetworkID, ""} { // "": a link over any network
@@ -144,22 +140,23 @@ func checkLink(s *model.Snapshot, c, target *model.Container, l *model.Link) err
 				target.Name, c.Name, l.Alias, l.Alias, targetName(s, old))
 		}
 	}
-	return errs.Wrap(errs.Invalid, noRoute(s, c, target, l))
+	return errs.Wrap(errs.Invalid, noRoute(s, c, owner, l))
 }
 
 // noRoute says why a link to a container that is there leads nowhere, or nothing.
-func noRoute(s *model.Snapshot, c, target *model.Container, l *model.Link) error {
+func noRoute(s *model.Snapshot, c, owner *model.Container, l *model.Link) error {
+	target := s.Containers[l.TargetID]
 	if links.Find(s, l).To != nil {
 		return nil
 	}
-	for _, end := range []*model.Container{c, target} {
+	for _, end := range []*model.Container{c, owner} {
 		if len(bridgeNetworks(s, end.ID)) == 0 {
 			return errs.New(errs.Conflict, "containers %s and %s can't be linked: %s is on no network: connect it to one first (jackstay network connect)", c.Name, target.Name, end.Name)
 		}
 	}
 	if l.Strict {
 		return errs.New(errs.Conflict, "containers %s and %s are on no common network, and strict links join none: connect %s to one of the other's first (jackstay network connect %s %s), or leave out --strict",
-			c.Name, target.Name, target.Name, bridgeNetworks(s, c.ID)[0].Name, target.Name)
+			c.Name, target.Name, owner.Name, bridgeNetworks(s, c.ID)[0].Name, owner.Name)
 	}
 	return errs.New(errs.Conflict, "containers %s and %s can't be linked: they are on no common network, and have no address of the same family", c.Name, target.Name)
 }

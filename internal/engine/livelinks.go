@@ -88,10 +88,7 @@ func newLiveLink(s *model.Snapshot, c *model.Container, spec linkSpec, wait, str
 			return nil, errs.New(errs.Conflict, "container %s has a link called %s already, to %s: remove that first", c.Name, old.Alias, targetName(s, old))
 		}
 	}
-	target, err := findContainer(s, spec.name)
-	if err == nil {
-		target, err = linkTarget(s, spec.name)
-	}
+	target, owner, err := linkTarget(s, spec.name)
 	switch {
 	case errs.Is(err, errs.NotFound) && wait:
 		l.TargetName, err = checkContainerName(spec.name)
@@ -100,17 +97,17 @@ func newLiveLink(s *model.Snapshot, c *model.Container, spec linkSpec, wait, str
 		return nil, errs.New(errs.NotFound, "%w: to link to a container that comes later, say --wait", err)
 	case err != nil:
 		return nil, err
-	case target.ID == c.ID:
+	case owner.ID == c.ID:
 		return nil, errs.New(errs.Invalid, "container %s cannot be linked to itself", c.Name)
 	}
-	if err := linkable(s, target, "be linked to"); err != nil {
+	if err := linkable(s, owner, "be linked to"); err != nil {
 		return nil, err
 	}
 	l.TargetID = target.ID
 	if wait {
 		return l, nil
 	}
-	return l, noRoute(s, c, target, l)
+	return l, noRoute(s, c, owner, l)
 }
 
 // linkable refuses containers without names of their own.

@@ -97,7 +97,7 @@ func (p *plan) linkHosts(buf []byte, c *model.Container) []byte {
 			continue
 		}
 		names := []string{l.Alias}
-		for _, n := range []string{hostname(r.Owner), r.Owner.Name} {
+		for _, n := range []string{hostname(r.Owner), r.Target.Name} {
 			if !slices.Contains(names, n) {
 				names = append(names, n)
 			}

@@ -71,7 +71,7 @@ func (p *plan) records(to []any, c *model.Container) []any {
 	}
 	for i, l := range p.snap.LinksOf[c.ID] {
 		r := p.routes.of[c.ID][i]
-		to = append(to, l, r.Owner, r.From, r.To)
+		to = append(to, l, r.Target, r.Owner, r.From, r.To)
 	}
 	for _, r := range p.routes.into[c.ID] {
 		to = append(to, r.From, r.To)

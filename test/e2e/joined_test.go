@@ -260,6 +260,9 @@ func TestLinkOptions(t *testing.T) {
 	// Into the network of another's: its owner is reached.
 	h.J("run", "-d", "--name", "beside", "--network", "container:db", "busybox", "probe", "serve", "beside", "tcp:8001")
 	h.J("link", "add", "old", "beside")
+	if got := h.J("exec", "old", "grep", "beside", "/etc/hosts"); !strings.HasPrefix(got, h.IP("db", "back")+"\tbeside ") {
+		t.Errorf("hosts: %q", got)
+	}
 	h.Eventually(2*time.Second, func() error {
 		if got := get(h, "old", "beside:8001"); got != "beside" {
 			return errorf("in another's network: %q", got)
