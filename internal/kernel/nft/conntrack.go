@@ -231,27 +231,58 @@ func (e ending) families() []netlink.InetFamily {
 type flows struct {
 	log     *slog.Logger
 	pending sync.WaitGroup
+
+	mu      sync.Mutex
+	closing map[desired.Pair]int // of jobs under way
 }
 
-// wait returns when no job is under way: a port must not be published again
-// before its old flows are ended, or new ones would end with them.
+// wait returns when no job is under way.
 func (f *flows) wait() { f.pending.Wait() }
+
+// waitFor returns when no job could end flows of what is added: a port must not
+// be published again, nor a way opened, before its old flows are ended.
+func (f *flows) waitFor(add desired.Firewall) {
+	under := len(add.Publish)+len(add.PublishAny) > 0
+	f.mu.Lock()
+	if len(f.closing) > 0 {
+		under = under || slices.ContainsFunc(judged(add), func(o desired.Flow) bool { return f.closing[desired.Pair{From: o.From, To: o.To}] > 0 })
+	}
+	f.mu.Unlock()
+	if under {
+		f.wait()
+	}
+}
+
+// close counts the jobs that end what pairs could open.
+func (f *flows) close(e ending, jobs int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closing == nil {
+		f.closing = map[desired.Pair]int{}
+	}
+	for p := range e.closed {
+		if f.closing[p] += jobs; f.closing[p] == 0 {
+			delete(f.closing, p)
+		}
+	}
+}
 
 // end ends flows. Reading the table takes about a millisecond per thousand
 // flows of the host, so a stop does not wait for it; publishing a UDP port
-// does, or its first packets could be lost, and so do a floating IP and what a
-// link opened.
+// does, or its first packets could be lost, and so does a floating IP.
 func (f *flows) end(e ending) error {
 	families := e.families()
 	if len(families) == 0 {
 		return nil
 	}
-	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new)+len(e.closed) > 0 {
+	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new) > 0 {
 		return endFlows(e, families)
 	}
+	f.close(e, 1)
 	f.pending.Go(func() {
+		defer f.close(e, -1)
 		if err := endFlows(e, families); err != nil {
-			f.log.Warn("flows of ports that are no longer published may go on", "error", err)
+			f.log.Warn("flows of what is no longer published or linked may go on", "error", err)
 		}
 	})
 	return nil
@@ -271,7 +302,7 @@ func endFlows(e ending, families []netlink.InetFamily) error {
 		// An interrupted dump misses at most flows that began during it, and
 		// those met the new rules. Without connection tracking there are none.
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("end tracked flows of published ports: %w", err)
+			return fmt.Errorf("end tracked flows: %w", err)
 		}
 	}
 	return nil

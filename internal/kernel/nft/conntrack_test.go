@@ -172,7 +172,10 @@ func TestClosedFlowsEnd(t *testing.T) {
 	pair := desired.Firewall{Pairs: map[desired.Pair]struct{}{{From: a1, To: b1}: {}}}
 	must(t, f.Load(t.Context(), fw))
 	dial := func(port int) (client net.Conn, server net.PacketConn, peer net.Addr) {
-		must(t, l.places["b1"].in(func() (err error) { server, err = net.ListenPacket("udp4", fmt.Sprint("172.30.2.2:", port)); return err }))
+		must(t, l.places["b1"].in(func() (err error) {
+			server, err = net.ListenPacket("udp4", fmt.Sprint("172.30.2.2:", port))
+			return err
+		}))
 		t.Cleanup(func() { _ = server.Close() })
 		must(t, l.places["a1"].in(func() (err error) { client, err = net.Dial("udp", fmt.Sprint("172.30.2.2:", port)); return err }))
 		t.Cleanup(func() { _ = client.Close() })
@@ -208,10 +211,12 @@ func TestClosedFlowsEnd(t *testing.T) {
 			t.Errorf("step %d: no answer to begin with", i)
 		}
 		must(t, f.Update(t.Context(), step.add, step.del))
+		f.flows.wait()
 		if heard(client, server, peer) == step.ends {
 			t.Errorf("step %d: answers are heard %t", i, step.ends)
 		}
 		must(t, f.Load(t.Context(), fw))
+		f.flows.wait()
 		if heard(client, server, peer) {
 			t.Errorf("step %d: answers are heard after Load without them", i)
 		}

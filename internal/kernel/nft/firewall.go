@@ -168,9 +168,7 @@ func (f *Firewall) Update(_ context.Context, add, del desired.Firewall) error {
 	if err != nil {
 		return fmt.Errorf("update firewall: %w", err)
 	}
-	if len(add.Publish)+len(add.PublishAny) > 0 {
-		f.flows.wait()
-	}
+	f.flows.waitFor(add)
 	if err := f.update(adds, dels); err != nil {
 		return fmt.Errorf("update firewall: %w", err)
 	}
