@@ -30,34 +30,34 @@ func (e *Engine) AddLink(ctx context.Context, ref string, r model.LinkRequest) (
 	}
 	undo := func(tx *store.Tx, _ *model.Container) error { tx.DeleteLink(link.ID); return nil }
 	c, err := e.changeLive(ctx, ref, put, undo)
-	if err == nil {
-		err = e.awaitTarget(ctx, c, link)
-	}
 	if err != nil {
 		return nil, err
+	}
+	if s := e.store.Snapshot(); c.Active {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
+		defer cancel()
+		if err := e.awaitTarget(ctx, s, link, s.Revision); err != nil {
+			if _, uerr := e.store.Update(func(tx *store.Tx) error { tx.DeleteLink(link.ID); return nil }); uerr != nil {
+				e.log.Error("a failed link can't be taken back", "container", c.ID, "error", uerr)
+			}
+			return nil, err
+		}
 	}
 	e.containerEvent(c, "link-add", "alias", link.Alias, "target", targetName(e.store.Snapshot(), link))
 	return link, nil
 }
 
-// awaitTarget returns when the target of a new link between two networks has
-// its way back. A link that does not get one is taken back.
-func (e *Engine) awaitTarget(ctx context.Context, c *model.Container, l *model.Link) error {
-	s := e.store.Snapshot()
+// awaitTarget returns when the target of a link between two networks has its way
+// back, as planned at this revision.
+func (e *Engine) awaitTarget(ctx context.Context, s *model.Snapshot, l *model.Link, rev uint64) error {
 	r := links.Find(s, l)
-	if !c.Active || !r.Joined() || !r.Owner.Active {
+	if !r.Joined() || !r.Owner.Active {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
-	defer cancel()
-	err := e.network.Wait(ctx, r.Owner.ID, s.Revision)
-	if err == nil {
-		return nil
+	if err := e.network.Wait(ctx, r.Owner.ID, rev); err != nil {
+		return fmt.Errorf("change the network of container %s: %w", r.Owner.Name, err)
 	}
-	if _, uerr := e.store.Update(func(tx *store.Tx) error { tx.DeleteLink(l.ID); return nil }); uerr != nil {
-		e.log.Error("a failed link can't be taken back", "container", c.ID, "error", uerr)
-	}
-	return fmt.Errorf("change the network of container %s: %w", r.Owner.Name, err)
+	return nil
 }
 
 // putLaterLinks stores the links of a new container whose targets may come later.

@@ -137,7 +137,11 @@ func (p *plan) finishFlows() {
 	if len(p.opened) == 0 {
 		return
 	}
-	p.out.Firewall.Flows = make(map[desired.Flow]struct{}, len(p.opened))
+	n := 0
+	for _, ranges := range p.opened {
+		n += len(ranges)
+	}
+	p.out.Firewall.Flows = make(map[desired.Flow]struct{}, n)
 	for k, ranges := range p.opened {
 		if _, all := p.out.Firewall.Pairs[desired.Pair{From: k.from, To: k.to}]; all {
 			continue

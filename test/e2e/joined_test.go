@@ -111,8 +111,9 @@ func TestJoinedLinksFollow(t *testing.T) {
 		h.Eventually(time.Second, func() error {
 			ip = h.IP(target, network)
 			hosts := h.J("exec", "web", "grep", "-w", "store", "/etc/hosts")
-			if got := get(h, "web", "store:8000"); got != "db" || !strings.HasPrefix(hosts, ip+"\t") {
-				return errorf("after %s: store answered %q, hosts says %q, the target is at %s", what, got, hosts, ip)
+			dns := h.TryJ("exec", "web", "nslookup", "store", "127.0.0.11").Stdout
+			if got := get(h, "web", "store:8000"); got != "db" || !strings.HasPrefix(hosts, ip+"\t") || !strings.Contains(dns, ip) {
+				return errorf("after %s: store answered %q, hosts says %q, DNS %q, the target is at %s", what, got, hosts, dns, ip)
 			}
 			return nil
 		})
@@ -273,6 +274,9 @@ func TestLinkOptions(t *testing.T) {
 	h.D("run", "-d", "--name", "foreign", "--network", "front", "--label", "com.jackstay.link-later=db:d:8000 later:l", "busybox", "sleep", "1000")
 	if got := get(h, "foreign", "d:8000") + get(h, "foreign", "l:8000") + get(h, "foreign", "udp:d:8000"); got != "dblater" {
 		t.Errorf("by a label: %q", got)
+	}
+	if got := h.J("inspect", "-f", "{{.HostConfig.Links}}", "old"); got != "[/beside:/old/beside /db:/old/store]" {
+		t.Errorf("inspect with a link added live: %s", got)
 	}
 	h.J("network", "connect", "--link", "db:x:8000/tcp", "front", "old")
 	if got := h.J("link", "ls", "old"); !strings.Contains(got, "8000/tcp") {
