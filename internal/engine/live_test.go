@@ -304,3 +304,22 @@ func TestSwapMovesEverything(t *testing.T) {
 	}
 	r.noLeaks(t)
 }
+
+// A link between two networks that either end can't be told of is not there.
+func TestFailedLinkIsTakenBack(t *testing.T) {
+	r := newWorld(t).engine()
+	r.network(t, "dev")
+	web := r.runContainer(t, "web", "serve")
+	r.runContainer(t, "far", "serve", onNetwork("dev"))
+	for nth := 1; nth <= 3; nth++ {
+		r.w.mu.Lock()
+		r.w.failAt = r.w.calls + nth
+		r.w.mu.Unlock()
+		_, err := r.AddLink(t.Context(), "web", model.LinkRequest{Target: "far", Ports: []string{"80"}})
+		want := map[int]string{1: "change the network of container web: ", 2: "change the network of container far: ", 3: ""}[nth]
+		if left := r.Snapshot().LinksOf[web]; (err == nil) != (nth == 3) || err != nil && !strings.HasPrefix(err.Error(), want) || len(left) != nth/3 {
+			t.Errorf("call %d fails: %v, left %v", nth, err, left)
+		}
+	}
+	r.noLeaks(t)
+}
