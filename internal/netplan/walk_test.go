@@ -113,7 +113,7 @@ func mutate(w world, r *rand.Rand, step int) {
 	switch r.IntN(9) {
 	case 0:
 		n := w.network(id("a"), id("net"), fmt.Sprintf("10.%d.0.0/24", r.IntN(200)))
-		n.Internal, n.Masquerade = r.IntN(3) == 0, r.IntN(3) > 0
+		n.Internal, n.Masquerade, n.Deny = r.IntN(3) == 0, r.IntN(3) > 0, r.IntN(4) == 0
 	case 1:
 		delete(w.Networks, id("a"))
 	case 2, 3:
