@@ -157,6 +157,15 @@ func TestJoinedLinksFollow(t *testing.T) {
 	follows("nft flush ruleset", "back", "db")
 	h.J("restart", "-t", "0", "web")
 	follows("a restart", "back", "db")
+	h.J("swap", "db", "thief")
+	h.Eventually(time.Second, func() error {
+		if got := get(h, "web", "store:8000") + get(h, "web", ip+":8000"); got != "thief" {
+			return errorf("after a swap with one on another network: %q", got)
+		}
+		return nil
+	})
+	h.J("swap", "thief", "db")
+	follows("a swap back", "back", "db")
 
 	// A download along the link ends with it.
 	background(h, "exec jackstay exec web sh -c 'exec nc store 9000 >/tmp/got'")
@@ -173,6 +182,12 @@ func TestJoinedLinksFollow(t *testing.T) {
 	if after := size(); after != before {
 		t.Errorf("the download goes on without the link, from %s to %s bytes", before, after)
 	}
+	h.Eventually(5*time.Second, func() error { // both ends are told
+		if got := h.J("top", "web") + h.J("exec", "db", "netstat", "-tn"); strings.Contains(got, "nc store") || strings.Contains(got, "ESTABLISHED") {
+			return errorf("the download hangs without the link: %s", got)
+		}
+		return nil
+	})
 	if got := get(h, "web", h.IP("db", "back")+":8000"); got != "" {
 		t.Errorf("without the link: %q", got)
 	}

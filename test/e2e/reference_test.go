@@ -75,7 +75,7 @@ func TestReferenceConnectingWithLinks(t *testing.T) {
 		{line: `jackstay run -dP jpetazzo/trainingwheels && jackstay ps -l --format '{{.Ports}}'`, want: id64 + `\n0\.0\.0\.0:\d+->80/tcp`},
 		{line: `jackstay exec $(jackstay ps -lq) probe get tcp:redis:6379`, code: 1, says: `redis`},
 		{line: tty(`jackstay run -ti --link datastore:redis alpine sh -c "probe get tcp:redis:6379"`), want: `.*redis ` + ip},
-		{line: tty(`jackstay run -it --link datastore:redis alpine timeout -s INT 2 ping redis`),
+		{line: tty(`jackstay run -it --link datastore:redis alpine ping -c 3 redis`),
 			want: `.*PING redis \(` + ip + `\): 56 data bytes\n64 bytes from ` + ip + `: seq=0 ttl=64 time=.*, 0% packet loss\nround-trip.*`},
 		{line: `jackstay run -d -P --link datastore:redis jpetazzo/trainingwheels`, want: id64},
 		{line: `jackstay ps -l`, want: `CONTAINER ID +IMAGE +COMMAND.*jpetazzo/trainingwheels.*0\.0\.0\.0:\d+->80/tcp +\S+`},
