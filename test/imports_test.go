@@ -26,7 +26,7 @@ var reasons = map[string]string{
 	"internal/store":     "it keeps choices whatever they are for: a store that knew the engine or the plan would decide",
 	"internal/alloc":     "choosing is a function of the sets it is given, so that its tests need no host and no store",
 	"internal/groups":    "what rules let in follows from a snapshot alone, for the plan and for those who refuse too much of it",
-	"internal/links":     "an environment follows from a snapshot alone",
+	"internal/links":     "where a link leads and what environment it gives follow from a snapshot alone",
 	"internal/netplan":   "a plan is a function of choices and facts: with the store or the kernel at hand it would look, and differ from time to time",
 	"internal/engine":    "use cases ask through the interfaces they declare: with the kernel or the runtime imported they could not run over fakes",
 	"internal/reconcile": "it compares wanted with found: with the choices at hand it would plan a second time, otherwise",

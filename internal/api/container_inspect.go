@@ -243,8 +243,8 @@ func dnsNames(c *model.Container, e *model.Endpoint) []string {
 
 func shortID(id string) string { return id[:min(12, len(id))] }
 
-// endpointLinks are the links on a user's network, NAME:ALIAS, with the target's
-// name of today.
+// endpointLinks are the links on a user's network, NAME:ALIAS[:PORTS], with the
+// target's name of today.
 func endpointLinks(c *model.Container, n *model.Network, e *model.Endpoint, snap *model.Snapshot) []string {
 	if n.Default() {
 		return nil
@@ -252,11 +252,21 @@ func endpointLinks(c *model.Container, n *model.Network, e *model.Endpoint, snap
 	var out []string
 	for _, l := range snap.LinksOf[c.ID] {
 		if target := snap.Containers[l.TargetID]; target != nil && l.NetworkID == n.ID {
-			out = append(out, target.Name+":"+l.Alias)
+			out = append(out, target.Name+":"+l.Alias+linkPorts(l))
 		}
 	}
 	if out == nil {
 		out = e.Links
+	}
+	return out
+}
+
+// linkPorts are a link's ports as given with it.
+func linkPorts(l *model.Link) string {
+	sep, out := ":", ""
+	for _, p := range l.Ports {
+		out += sep + p.String()
+		sep = ","
 	}
 	return out
 }

@@ -55,13 +55,13 @@ func orDefault(s, d string) string {
 	return s
 }
 
-// defaultLinks are the links on the default network as Docker shows them:
-// /TARGET:/NAME/ALIAS, with the names of today.
+// defaultLinks are the links on the default network, and those of no network in
+// particular, as Docker shows them: /TARGET:/NAME/ALIAS, with the names of today.
 func defaultLinks(c *model.Container, snap *model.Snapshot) []string {
 	var out []string
 	for _, l := range snap.LinksOf[c.ID] {
 		n, target := snap.Networks[l.NetworkID], snap.Containers[l.TargetID]
-		if n != nil && n.Default() && target != nil {
+		if target != nil && (l.NetworkID == "" || n != nil && n.Default()) {
 			out = append(out, "/"+target.Name+":/"+c.Name+"/"+l.Alias)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/jackstay/jackstay/internal/links"
 	"github.com/jackstay/jackstay/internal/model"
 )
 
@@ -148,8 +149,11 @@ func (s *Server) aliasRemove(w *responseWriter, r *request) error {
 // linkState is one link and where it leads now.
 type linkState struct {
 	Container, Alias string
-	Target, TargetID string // the ID is empty while the target is awaited
-	Network          string // the one it goes over; empty: none now
+	Target, TargetID string   // the ID is empty while the target is awaited
+	Ports            []string // given ones; none: those that the target exposes
+	Strict           bool
+	Network          string // the one it goes over, or starts from; empty: none now
+	TargetNetwork    string // where it ends, if that is another
 	Addresses        []netip.Addr
 	State            string
 }
@@ -159,7 +163,8 @@ const (
 	linkUp      = "up"
 	linkWaiting = "waiting for the target"
 	linkStopped = "target not running"
-	linkApart   = "no common network"
+	linkApart   = "no way to the target"
+	linkStrict  = "no common network"
 )
 
 func (s *Server) linkList(w *responseWriter, r *request) error {
@@ -196,34 +201,33 @@ func linkStates(snap *model.Snapshot, links []*model.Link) []linkState {
 }
 
 func linkStateOf(snap *model.Snapshot, c *model.Container, l *model.Link) linkState {
-	out := linkState{Container: c.Name, Alias: l.Alias, Target: l.TargetName, Addresses: []netip.Addr{}, State: linkWaiting}
-	target := snap.Containers[l.TargetID]
-	if target == nil {
+	out := linkState{
+		Container: c.Name, Alias: l.Alias, Target: l.TargetName, Ports: []string{}, Strict: l.Strict,
+		Addresses: []netip.Addr{}, State: linkWaiting,
+	}
+	for _, p := range l.Ports {
+		out.Ports = append(out.Ports, p.String())
+	}
+	r := links.Find(snap, l)
+	if r.Target == nil {
 		return out
 	}
-	out.Target, out.TargetID, out.State = target.Name, target.ID, linkApart
-	for _, own := range snap.ByContainer[c.ID] {
-		n := snap.Networks[own.NetworkID]
-		if n == nil || n.Driver != model.DriverBridge || l.NetworkID != "" && l.NetworkID != n.ID {
-			continue
-		}
-		for _, e := range snap.ByContainer[target.ID] {
-			if e.NetworkID != n.ID {
-				continue
-			}
-			out.Network = n.Name
-			if !target.Active {
-				out.State = linkStopped
-				return out
-			}
-			out.State = linkUp
-			for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
-				if p.IsValid() {
-					out.Addresses = append(out.Addresses, p.Addr())
-				}
-			}
-			return out
-		}
+	out.Target, out.TargetID = r.Target.Name, r.Target.ID
+	switch {
+	case r.To == nil && l.Strict:
+		out.State = linkStrict
+		return out
+	case r.To == nil:
+		out.State = linkApart
+		return out
+	case r.Owner.Active:
+		out.State, out.Addresses = linkUp, r.Addresses()
+	default:
+		out.State = linkStopped
+	}
+	out.Network = snap.Networks[r.From.NetworkID].Name
+	if r.Joined() {
+		out.TargetNetwork = snap.Networks[r.To.NetworkID].Name
 	}
 	return out
 }
@@ -231,7 +235,8 @@ func linkStateOf(snap *model.Snapshot, c *model.Container, l *model.Link) linkSt
 func (s *Server) linkAdd(w *responseWriter, r *request) error {
 	var body struct {
 		Target, Alias string
-		Wait          bool
+		Ports         []string
+		Wait, Strict  bool
 	}
 	if err := r.decode(&body); err != nil {
 		return err
@@ -239,7 +244,9 @@ func (s *Server) linkAdd(w *responseWriter, r *request) error {
 	if body.Target == "" {
 		return invalid("a link of container %s: the target's name is missing", r.name())
 	}
-	l, err := s.engine.AddLink(r.Context(), r.name(), model.LinkRequest{Target: body.Target, Alias: body.Alias, Wait: body.Wait})
+	l, err := s.engine.AddLink(r.Context(), r.name(), model.LinkRequest{
+		Target: body.Target, Alias: body.Alias, Ports: body.Ports, Wait: body.Wait, Strict: body.Strict,
+	})
 	if err != nil {
 		return err
 	}

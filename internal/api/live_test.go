@@ -23,7 +23,7 @@ func TestLiveRoutes(t *testing.T) {
 		{"DELETE", "/containers/web/ports?port=9-8", "", 400, "[IP:]PORT[-PORT][/PROTO]", ""},
 		{"DELETE", "/containers/web/ports?port=8/icmp", "", 400, "unknown protocol", ""},
 		{"DELETE", "/containers/web/ports?port=host:8", "", 400, "invalid host port", ""},
-		{"POST", "/containers/web/links", `{"Target":"db","Alias":"store","Wait":true}`, 201, `"Target":"db","TargetID":"","Network":"","Addresses":[],"State":"waiting for the target"`, "addlink web db store true"},
+		{"POST", "/containers/web/links", `{"Target":"db","Alias":"store","Wait":true}`, 201, `"Target":"db","TargetID":"","Ports":[],"Strict":false,"Network":"","TargetNetwork":"","Addresses":[],"State":"waiting for the target"`, "addlink web db store true"},
 		{"POST", "/containers/web/links", `{}`, 400, "the target's name is missing", ""},
 		{"DELETE", "/containers/web/links?alias=store", "", 204, "", "rmlink web store"},
 		{"DELETE", "/containers/web/links", "", 400, "the parameter alias is missing", ""},
@@ -64,18 +64,20 @@ func TestLinkStates(t *testing.T) {
 	for alias, target := range map[string]*model.Container{"db": db, "off": off, "far": far} {
 		f.engine.link(web, target, "", alias)
 	}
+	f.engine.link(web, far, "", "never")
+	f.engine.snap.Links[model.LinkID(web.ID, "", "never")].Strict = true
 	waits := &model.Link{ContainerID: web.ID, Alias: "later", TargetName: "late"}
 	f.engine.snap.LinksOf[web.ID] = append(f.engine.snap.LinksOf[web.ID], waits)
 	for _, path := range []string{"/links", "/containers/web/links"} {
 		_, text := f.do("GET", path, "")
 		var got []linkState
-		if err := json.Unmarshal([]byte(text), &got); err != nil || len(got) != 4 {
+		if err := json.Unmarshal([]byte(text), &got); err != nil || len(got) != 5 {
 			t.Fatalf("%s: %s %v", path, text, err)
 		}
 		for i, want := range []struct{ alias, target, network, state string }{
-			{"db", "db", "bridge", linkUp}, {"far", "far", "", linkApart}, {"later", "late", "", linkWaiting}, {"off", "off", "bridge", linkStopped},
+			{"db", "db", "bridge", linkUp}, {"far", "far", "bridge", linkUp}, {"later", "late", "", linkWaiting}, {"never", "far", "", linkStrict}, {"off", "off", "bridge", linkStopped},
 		} {
-			if g := got[i]; g.Alias != want.alias || g.Target != want.target || g.Network != want.network || g.State != want.state || (len(g.Addresses) == 1) != (g.State == linkUp) {
+			if g := got[i]; g.Alias != want.alias || g.Target != want.target || g.Network != want.network || g.State != want.state || (len(g.Addresses) == 1) != (g.State == linkUp) || (g.TargetNetwork == "dev") != (g.Alias == "far") {
 				t.Errorf("%s: %+v, want %+v", path, g, want)
 			}
 		}

@@ -144,6 +144,7 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 		}
 	}
 	c.Host = req.Host
+	c.Host.StrictLinks = cr.opts.strict
 	if err := completeHost(s, &c.Host); err != nil {
 		return err
 	}
@@ -293,6 +294,9 @@ func (e *Engine) putCreated(cr *creation, made []*model.Volume) error {
 			if err := checkGroupElements(tx.Snapshot()); err != nil {
 				return err
 			}
+		}
+		if err := putLaterLinks(tx, c, cr.opts.later); err != nil {
+			return err
 		}
 		return checkJoinable(tx.Snapshot(), c)
 	})

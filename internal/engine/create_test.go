@@ -100,11 +100,15 @@ func TestRefusedCreates(t *testing.T) {
 		{"none and another", func(q *model.CreateRequest) { onNetwork("none")(q); endpoint(model.EndpointRequest{Network: "dev"})(q) }, errs.Invalid, wordsNone},
 		{"link to nobody", host(func(h *model.HostConfig) { h.Links = []string{"nobody:db"} }), errs.Invalid, "could not get container for nobody: No such container: nobody"},
 		{"link form", host(func(h *model.HostConfig) { h.Links = []string{"a:b:c"} }), errs.Invalid, "bad format for links: a:b:c"},
-		{"link elsewhere", host(func(h *model.HostConfig) { h.Links = []string{"ondev"} }), errs.Invalid, "Cannot link to /ondev, as it does not belong to the default network"},
+		{"link elsewhere", func(q *model.CreateRequest) {
+			host(func(h *model.HostConfig) { h.Links = []string{"ondev"} })(q)
+			q.Config.Labels = map[string]string{"com.jackstay.strict": "true"}
+		}, errs.Invalid, " and ondev are on no common network, and strict links join none: connect ondev to one of the other's first (jackstay network connect bridge ondev), or leave out --strict"},
 		{"link elsewhere 2", func(q *model.CreateRequest) {
 			onNetwork("dev")(q)
 			endpoint(model.EndpointRequest{Network: "dev", Links: []string{"web"}})(q)
-		}, errs.Invalid, "Cannot link to /web, as it does not belong to the network dev"},
+			q.Config.Labels = map[string]string{"com.jackstay.strict": "true"}
+		}, errs.Invalid, " and web are on no common network, and strict links join none: connect web to one of the other's first (jackstay network connect dev web), or leave out --strict"},
 		{"link to host", host(func(h *model.HostConfig) { h.Links = []string{"nethost"} }), errs.Invalid, "conflicting options: host type networking can't be used with links. This would result in undefined behavior"},
 		{"ip outside", func(q *model.CreateRequest) {
 			onNetwork("dev")(q)

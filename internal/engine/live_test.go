@@ -195,6 +195,15 @@ func TestAddAndRemoveLinks(t *testing.T) {
 	db := r.runContainer(t, "db", "serve")
 	r.runContainer(t, "far", "serve", onNetwork("dev"))
 	r.runContainer(t, "hosted", "serve", onNetwork("host"))
+	r.runContainer(t, "alone", "serve", onNetwork("none"))
+	strict := func(ref, target string) error {
+		_, err := r.AddLink(ctx, ref, model.LinkRequest{Target: target, Strict: true})
+		return err
+	}
+	ports := func(ports ...string) error {
+		_, err := r.AddLink(ctx, "web", model.LinkRequest{Target: "db", Alias: "p", Ports: ports})
+		return err
+	}
 	add := func(ref, target, alias string, wait bool) error {
 		_, err := r.AddLink(ctx, ref, model.LinkRequest{Target: target, Alias: alias, Wait: wait})
 		return err
@@ -210,7 +219,11 @@ func TestAddAndRemoveLinks(t *testing.T) {
 		{add("nobody", "db", "", false), errs.NotFound, "No such container: nobody"},
 		{add("web", "later", "", false), errs.NotFound, "say --wait"},
 		{add("web", "a b", "x", true), errs.Invalid, "Invalid container name"},
-		{add("web", "far", "", false), errs.Conflict, "containers web and far are on no common network"},
+		{strict("web", "far"), errs.Conflict, "containers web and far are on no common network, and strict links join none: connect far to one of the other's first (jackstay network connect bridge far), or leave out --strict"},
+		{add("web", "alone", "", false), errs.Conflict, "containers web and alone can't be linked: alone is on no network: connect it to one first (jackstay network connect)"},
+		{add("alone", "web", "", false), errs.Conflict, "containers alone and web can't be linked: alone is on no network"},
+		{ports("80", "x"), errs.Invalid, `link of container web to db: invalid ports "x": give PORT[-PORT][/PROTO]`},
+		{add("web", "db:x", "", false), errs.Invalid, `the alias "db:x" is not a name`},
 		{add("web", "hosted", "", false), errs.Invalid, "container hosted is in the host's network and cannot be linked to"},
 		{add("hosted", "db", "", false), errs.Invalid, "container hosted is in the host's network and cannot use links"},
 		{add("web", "web", "", false), errs.Invalid, "cannot be linked to itself"},
@@ -221,6 +234,12 @@ func TestAddAndRemoveLinks(t *testing.T) {
 		if tc.err == nil || !strings.Contains(tc.err.Error(), tc.want) || errs.KindOf(tc.err) != tc.kind {
 			t.Errorf("%v (kind %d), want %q", tc.err, errs.KindOf(tc.err), tc.want)
 		}
+	}
+	if err := add("web", "far", "", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.RemoveLink(ctx, "web", "far"); err != nil {
+		t.Fatal(err)
 	}
 	if err := add("web", "later", "", true); err != nil {
 		t.Fatal(err)
@@ -282,6 +301,25 @@ func TestSwapMovesEverything(t *testing.T) {
 	}
 	if l := s.LinksOf[user][0]; l.TargetID != green {
 		t.Errorf("link: %+v", l)
+	}
+	r.noLeaks(t)
+}
+
+// A link between two networks that either end can't be told of is not there.
+func TestFailedLinkIsTakenBack(t *testing.T) {
+	r := newWorld(t).engine()
+	r.network(t, "dev")
+	web := r.runContainer(t, "web", "serve")
+	r.runContainer(t, "far", "serve", onNetwork("dev"))
+	for nth := 1; nth <= 3; nth++ {
+		r.w.mu.Lock()
+		r.w.failAt = r.w.calls + nth
+		r.w.mu.Unlock()
+		_, err := r.AddLink(t.Context(), "web", model.LinkRequest{Target: "far", Ports: []string{"80"}})
+		want := map[int]string{1: "change the network of container web: ", 2: "change the network of container far: ", 3: ""}[nth]
+		if left := r.Snapshot().LinksOf[web]; (err == nil) != (nth == 3) || err != nil && !strings.HasPrefix(err.Error(), want) || len(left) != nth/3 {
+			t.Errorf("call %d fails: %v, left %v", nth, err, left)
+		}
 	}
 	r.noLeaks(t)
 }

@@ -7,22 +7,23 @@ import (
 	"strings"
 
 	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/links"
 	"github.com/jackstay/jackstay/internal/model"
 	"github.com/jackstay/jackstay/internal/store"
 )
 
-// AddLink links a container to another over whatever network both are on, now
-// and later. Its hosts file and names follow before this returns; environment
+// AddLink links a container to another, whatever networks they are on, now and
+// later. Its hosts file, names and rules follow before this returns; environment
 // variables come with its next start.
 func (e *Engine) AddLink(ctx context.Context, ref string, r model.LinkRequest) (*model.Link, error) {
-	name, alias, err := parseLink(r.Target + ":" + orString(r.Alias, strings.TrimPrefix(r.Target, "/")))
+	spec, err := newLinkSpec(r.Target, r.Alias, r.Ports)
 	if err != nil {
-		return nil, err
+		return nil, errs.New(errs.Invalid, "link of container %s to %s: %w", ref, r.Target, err)
 	}
 	var link *model.Link
 	put := func(tx *store.Tx, c *model.Container) error {
 		var err error
-		if link, err = newLiveLink(tx.Snapshot(), c, name, alias, r.Wait); err != nil {
+		if link, err = newLiveLink(tx.Snapshot(), c, spec, r.Wait, r.Strict); err != nil {
 			return err
 		}
 		return tx.PutLink(link)
@@ -32,55 +33,81 @@ func (e *Engine) AddLink(ctx context.Context, ref string, r model.LinkRequest) (
 	if err != nil {
 		return nil, err
 	}
-	e.containerEvent(c, "link-add", "alias", alias, "target", targetName(e.store.Snapshot(), link))
+	if s := e.store.Snapshot(); c.Active {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
+		defer cancel()
+		if err := e.awaitTarget(ctx, s, link, s.Revision); err != nil {
+			if _, uerr := e.store.Update(func(tx *store.Tx) error { tx.DeleteLink(link.ID); return nil }); uerr != nil {
+				e.log.Error("a failed link can't be taken back", "container", c.ID, "error", uerr)
+			}
+			return nil, err
+		}
+	}
+	e.containerEvent(c, "link-add", "alias", link.Alias, "target", targetName(e.store.Snapshot(), link))
 	return link, nil
 }
 
-func orString(s, d string) string {
-	if s == "" {
-		return d
+// awaitTarget returns when the target of a link between two networks has its way
+// back, as planned at this revision.
+func (e *Engine) awaitTarget(ctx context.Context, s *model.Snapshot, l *model.Link, rev uint64) error {
+	r := links.Find(s, l)
+	if !r.Joined() || !r.Owner.Active {
+		return nil
 	}
-	return s
+	if err := e.network.Wait(ctx, r.Owner.ID, rev); err != nil {
+		return fmt.Errorf("change the network of container %s: %w", r.Owner.Name, err)
+	}
+	return nil
+}
+
+// putLaterLinks stores the links of a new container whose targets may come later.
+func putLaterLinks(tx *store.Tx, c *model.Container, specs []linkSpec) error {
+	for _, spec := range specs {
+		l, err := newLiveLink(tx.Snapshot(), c, spec, true, c.Host.StrictLinks)
+		if err != nil {
+			return errs.Wrap(errs.Invalid, err)
+		}
+		if err := tx.PutLink(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newLiveLink makes the link, or says why there can't be one.
-func newLiveLink(s *model.Snapshot, c *model.Container, name, alias string, wait bool) (*model.Link, error) {
+func newLiveLink(s *model.Snapshot, c *model.Container, spec linkSpec, wait, strict bool) (*model.Link, error) {
 	if err := linkable(s, c, "use links"); err != nil {
 		return nil, err
 	}
-	l := &model.Link{ContainerID: c.ID, Alias: alias, ID: model.LinkID(c.ID, "", alias)}
+	l := &model.Link{
+		ContainerID: c.ID, Alias: spec.alias, ID: model.LinkID(c.ID, "", spec.alias),
+		Ports: spec.ports, Strict: strict || c.Host.StrictLinks,
+	}
 	for _, old := range s.LinksOf[c.ID] {
-		if strings.EqualFold(old.Alias, alias) {
+		if strings.EqualFold(old.Alias, l.Alias) {
 			return nil, errs.New(errs.Conflict, "container %s has a link called %s already, to %s: remove that first", c.Name, old.Alias, targetName(s, old))
 		}
 	}
-	target, err := findContainer(s, name)
-	if err == nil {
-		target, err = linkTarget(s, name)
-	}
+	target, owner, err := linkTarget(s, spec.name)
 	switch {
 	case errs.Is(err, errs.NotFound) && wait:
-		if name, err = checkContainerName(name); err != nil {
-			return nil, err
-		}
-		l.TargetName = name
-		return l, nil
+		l.TargetName, err = checkContainerName(spec.name)
+		return l, err
 	case errs.Is(err, errs.NotFound):
 		return nil, errs.New(errs.NotFound, "%w: to link to a container that comes later, say --wait", err)
 	case err != nil:
 		return nil, err
-	case target.ID == c.ID:
+	case owner.ID == c.ID:
 		return nil, errs.New(errs.Invalid, "container %s cannot be linked to itself", c.Name)
 	}
-	if err := linkable(s, target, "be linked to"); err != nil {
+	if err := linkable(s, owner, "be linked to"); err != nil {
 		return nil, err
 	}
 	l.TargetID = target.ID
-	if !wait && len(commonNetworks(s, c.ID, target.ID)) == 0 {
-		return nil, errs.New(errs.Conflict, "containers %s and %s are on no common network: connect one to a network of the other first (jackstay network connect), or say --wait",
-			c.Name, target.Name)
+	if wait {
+		return l, nil
 	}
-	return l, nil
+	return l, noRoute(s, c, owner, l)
 }
 
 // linkable refuses containers without names of their own.
@@ -92,17 +119,6 @@ func linkable(s *model.Snapshot, c *model.Container, what string) error {
 		return errs.New(errs.Invalid, "container %s is in the host's network and cannot %s", c.Name, what)
 	}
 	return nil
-}
-
-// commonNetworks lists the IDs of the bridge networks both are on, in a's order.
-func commonNetworks(s *model.Snapshot, a, b string) []string {
-	var out []string
-	for _, ep := range s.ByContainer[a] {
-		if n := s.Networks[ep.NetworkID]; n != nil && n.Driver == model.DriverBridge && endpointOn(s, b, n.ID) != nil {
-			out = append(out, n.ID)
-		}
-	}
-	return out
 }
 
 // RemoveLink removes a container's links of this alias, on every network.
@@ -124,8 +140,8 @@ func (e *Engine) RemoveLink(ctx context.Context, ref, alias string) error {
 		}
 		for _, ep := range s.ByContainer[c.ID] {
 			without := slices.DeleteFunc(slices.Clone(ep.Links), func(raw string) bool {
-				_, a, err := parseLink(raw)
-				return err == nil && strings.EqualFold(a, alias)
+				spec, err := parseLink(raw)
+				return err == nil && strings.EqualFold(spec.alias, alias)
 			})
 			if len(without) == len(ep.Links) {
 				continue

@@ -240,9 +240,18 @@ func TestLinks(t *testing.T) {
 	if got := strings.Join(env, "\n"); strings.Contains(got, "REDIS_ENV_HOME") || strings.Contains(got, "REDIS_PORT=tcp") {
 		t.Errorf("too much in\n%s", got)
 	}
-	for raw, want := range map[string]string{"db": "db db", "a:b": "a b", "/a:/web/b": "a b"} {
-		if name, alias, err := parseLink(raw); err != nil || name+" "+alias != want {
-			t.Errorf("%s: %s %s %v", raw, name, alias, err)
+	for raw, want := range map[string]string{
+		"db": "db db []", "a:b": "a b []", "/a:/web/b": "a b []", "a::5432": "a a [5432/tcp]",
+		"/a:/web/b:80,53/UDP,8000-8010,80/tcp": "a b [80/tcp 53/udp 8000-8010/tcp]",
+	} {
+		spec, err := parseLink(raw)
+		if got := fmt.Sprint(spec.name, " ", spec.alias, " ", spec.ports); err != nil || got != want {
+			t.Errorf("%s: %s %v, want %s", raw, got, err, want)
+		}
+	}
+	for _, raw := range []string{"a:b:", "a:b:0", "a:b:2-1", "a:b:80/icmp", "a:b:80:81", "a:b:99999", "a:b:80,", ":b:80", "a:*.b:80"} {
+		if spec, err := parseLink(raw); err == nil || !strings.HasPrefix(err.Error(), "bad format for links: "+raw) {
+			t.Errorf("%s: %v %v", raw, spec, err)
 		}
 	}
 	// The target does not run: Docker's refusal on the default network.

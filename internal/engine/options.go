@@ -3,6 +3,7 @@ package engine
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackstay/jackstay/internal/alloc"
@@ -15,8 +16,10 @@ const optionPrefix = "com.jackstay."
 
 // options are what such labels ask of a container.
 type options struct {
-	mac    string   // of the first network: mac-from
-	groups []string // security groups: sg
+	mac    string     // of the first network: mac-from
+	groups []string   // security groups: sg
+	later  []linkSpec // links whose targets may come later: link-later
+	strict bool       // links join no networks: strict
 }
 
 // readOption is how each option is read, by the label's name without the prefix.
@@ -31,6 +34,25 @@ var readOption = map[string]func(o *options, value string) error{
 	"sg": func(o *options, value string) (err error) {
 		o.groups, err = splitList(value)
 		return err
+	},
+	"link-later": func(o *options, value string) error {
+		if value == "" {
+			return errs.New(errs.Invalid, "give NAME[:ALIAS[:PORTS]], and several with a blank between them")
+		}
+		for _, raw := range strings.Fields(value) {
+			spec, err := parseLink(raw)
+			if err != nil {
+				return err
+			}
+			o.later = append(o.later, spec)
+		}
+		return nil
+	},
+	"strict": func(o *options, value string) (err error) {
+		if o.strict, err = strconv.ParseBool(value); err != nil {
+			return errs.New(errs.Invalid, "give true or false")
+		}
+		return nil
 	},
 }
 

@@ -186,6 +186,17 @@ func (st *start) announce() {
 	st.e.containerEvent(st.c, "start")
 }
 
+// awaitTargets waits until those whom links between networks lead to have their
+// way back. One that does not get it is no reason not to start.
+func (st *start) awaitTargets(ctx context.Context, rev uint64) {
+	s := st.e.store.Snapshot()
+	for _, l := range s.LinksOf[st.id] {
+		if err := st.e.awaitTarget(ctx, s, l, rev); err != nil {
+			st.e.log.Warn("the target of a link has no way back", "container", st.id, "link", l.Alias, "error", err)
+		}
+	}
+}
+
 // settle waits for the container's network. When another program holds a host
 // port that may be another, others are tried.
 func (st *start) settle(ctx context.Context, user bool) error {
@@ -196,6 +207,7 @@ func (st *start) settle(ctx context.Context, user bool) error {
 	for try := 1; ; try++ {
 		err := st.e.network.Wait(ctx, st.id, rev)
 		if err == nil {
+			st.awaitTargets(ctx, rev)
 			return nil
 		}
 		ep, _ := publishing(st.e.store.Snapshot(), c)

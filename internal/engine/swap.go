@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/links"
 	"github.com/jackstay/jackstay/internal/model"
 	"github.com/jackstay/jackstay/internal/store"
 )
@@ -135,22 +136,15 @@ func (sw *swap) moveLinks(s *model.Snapshot, a, b *model.Container) error {
 		if l.TargetID != a.ID || l.ContainerID == b.ID {
 			continue
 		}
-		if len(linkRoutes(s, l, a.ID)) > 0 && len(linkRoutes(s, l, b.ID)) == 0 {
+		moved := *l
+		moved.TargetID = b.ID
+		if links.Find(s, l).To != nil && links.Find(s, &moved).To == nil {
 			return errs.New(errs.Conflict, "the link %s of container %s leads to %s, and container %s is on no network it could go over: connect it first (jackstay network connect)",
 				l.Alias, nameOf(s, l.ContainerID), a.Name, b.Name)
 		}
-		moved := *l
-		moved.TargetID = b.ID
 		sw.links = append(sw.links, &moved)
 	}
 	return nil
-}
-
-// linkRoutes lists the networks over which a link could lead to a container.
-func linkRoutes(s *model.Snapshot, l *model.Link, target string) []string {
-	return slices.DeleteFunc(commonNetworks(s, l.ContainerID, target), func(id string) bool {
-		return l.NetworkID != "" && l.NetworkID != id
-	})
 }
 
 // put stores the new records, the giver's first: what it held is free then.

@@ -1,5 +1,5 @@
-// Package links makes the environment that --link gives a container, from a
-// snapshot. It is pure.
+// Package links tells where a container's links lead, and makes the environment
+// that they give it, from a snapshot. It is pure.
 package links
 
 import (
@@ -14,43 +14,29 @@ import (
 
 // Env gives the variables of a container's links, in the order of its networks,
 // as Docker sets them when the container starts: NAME=value, an alias once.
-// Targets without an address on the link's network give none.
+// Links without a way to their target give none.
 func Env(snap *model.Snapshot, containerID string) []string {
 	c := snap.Containers[containerID]
 	if c == nil || len(snap.LinksOf[containerID]) == 0 {
 		return nil
 	}
+	routes := make([]Route, len(snap.LinksOf[containerID]))
+	for i, l := range snap.LinksOf[containerID] {
+		routes[i] = Find(snap, l)
+	}
 	var env []string
 	seen := map[string]bool{}
 	for _, e := range snap.ByContainer[containerID] {
-		for _, l := range snap.LinksOf[containerID] {
-			if l.NetworkID != "" && l.NetworkID != e.NetworkID || seen[l.Alias] {
-				continue
-			}
-			target := snap.Containers[l.TargetID]
-			addr := address(snap, l.TargetID, e.NetworkID)
-			if target == nil || !addr.IsValid() {
+		for i, l := range snap.LinksOf[containerID] {
+			r := routes[i]
+			if r.From != e || seen[l.Alias] || len(r.Addresses()) == 0 {
 				continue
 			}
 			seen[l.Alias] = true
-			env = append(env, variables(c.Name, l.Alias, addr, target)...)
+			env = append(env, variables(c.Name, l.Alias, r.Addresses()[0], r.Target)...)
 		}
 	}
 	return env
-}
-
-// address gives a container's address on a network, IPv4 first.
-func address(snap *model.Snapshot, containerID, networkID string) netip.Addr {
-	for _, e := range snap.ByContainer[containerID] {
-		if e.NetworkID != networkID {
-			continue
-		}
-		if e.IPv4.IsValid() {
-			return e.IPv4.Addr()
-		}
-		return e.IPv6.Addr()
-	}
-	return netip.Addr{}
 }
 
 // variables gives what one link sets.

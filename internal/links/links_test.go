@@ -8,6 +8,10 @@ import (
 	"github.com/jackstay/jackstay/internal/model"
 )
 
+func network(id string) *model.Network {
+	return &model.Network{ID: id, Driver: model.DriverBridge}
+}
+
 // world is web, linked to db as "redis-1" over net1, and to none as "gone".
 func world() *model.Snapshot {
 	db := &model.Container{ID: "db", Name: "datastore", Config: model.Config{
@@ -19,6 +23,7 @@ func world() *model.Snapshot {
 	theirs := &model.Endpoint{ID: "e2", ContainerID: "db", NetworkID: "net1", IPv4: netip.MustParsePrefix("172.17.0.120/16")}
 	return &model.Snapshot{
 		Containers: map[string]*model.Container{"db": db, "web": web},
+		Networks:   map[string]*model.Network{"net1": network("net1"), "net2": network("net2")},
 		ByContainer: map[string][]*model.Endpoint{
 			"web": {mine, {ID: "e3", ContainerID: "web", NetworkID: "net2"}},
 			"db":  {theirs},
@@ -26,7 +31,7 @@ func world() *model.Snapshot {
 		LinksOf: map[string][]*model.Link{"web": {
 			{ContainerID: "web", TargetID: "db", NetworkID: "net1", Alias: "redis-1"},
 			{ContainerID: "web", TargetID: "absent", NetworkID: "net1", Alias: "gone"},
-			{ContainerID: "web", TargetID: "db", NetworkID: "net2", Alias: "elsewhere"},
+			{ContainerID: "web", TargetID: "absent", NetworkID: "net2", Alias: "elsewhere"},
 		}},
 	}
 }
@@ -77,7 +82,7 @@ func TestEnvAliasOverTwoNetworksOnce(t *testing.T) {
 	e := &model.Endpoint{ID: "e4", ContainerID: "db", NetworkID: "net2", IPv4: netip.MustParsePrefix("10.0.0.2/24")}
 	w.ByContainer["db"] = append(w.ByContainer["db"], e)
 	w.Containers["db"].Config = model.Config{ExposedPorts: []model.Port{{Number: 80, Proto: "tcp"}}}
-	w.LinksOf["web"][2].Alias = "redis-1"
+	w.LinksOf["web"][2].TargetID, w.LinksOf["web"][2].Alias = "db", "redis-1"
 	n := 0
 	for _, v := range Env(w, "web") {
 		if v == "REDIS_1_PORT=tcp://10.0.0.2:80" {

@@ -111,7 +111,8 @@ type HostConfig struct {
 	NetworkMode     NetworkMode
 	PortBindings    []PortBinding
 	PublishAllPorts bool
-	Links           []string // legacy links as given, NAME:ALIAS
+	Links           []string // legacy links as given, NAME[:ALIAS[:PORTS]]
+	StrictLinks     bool     `json:",omitempty"` // its links join no networks
 	RestartPolicy   RestartPolicy
 	AutoRemove      bool
 	CapAdd, CapDrop []string

@@ -6,9 +6,13 @@ import "net/netip"
 type LinkRequest struct {
 	Target string // name or ID of a container
 	Alias  string // empty: the target's name as given
+	// Ports are PORT[-PORT][/PROTO] of the target; none: what it exposes.
+	Ports []string
 	// Wait stores the link even if it leads nowhere yet: the first container
 	// that is called Target gets it.
 	Wait bool
+	// Strict refuses a link between containers on no common network.
+	Strict bool
 }
 
 // PublishedPort names host ports to take back: those from From to To of one

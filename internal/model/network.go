@@ -84,12 +84,22 @@ type Link struct {
 	// Ports are those of the target that the link opens where nothing else does;
 	// none: those that the target exposes.
 	Ports []PortRange `json:",omitempty"`
+	// Strict links lead nowhere while the two are on no common network; others
+	// join them.
+	Strict bool `json:",omitempty"`
 }
 
 // PortRange is ports of one protocol, First and Last included.
 type PortRange struct {
 	First, Last uint16
 	Proto       string // tcp, udp or sctp
+}
+
+func (r PortRange) String() string {
+	if r.First == r.Last {
+		return fmt.Sprintf("%d/%s", r.First, r.Proto)
+	}
+	return fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Proto)
 }
 
 // LinkID is a link's key.

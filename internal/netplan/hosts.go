@@ -90,18 +90,25 @@ func (p *plan) extraHosts(buf []byte, c *model.Container) []byte {
 
 // linkHosts adds a line per link: the alias, then the target's host name and name.
 func (p *plan) linkHosts(buf []byte, c *model.Container) []byte {
-	for _, l := range p.snap.LinksOf[c.ID] {
-		target, e := p.linkTarget(l)
-		if e == nil {
+	seen := map[string]bool{} // Compose repeats links on each network
+	for i, l := range p.snap.LinksOf[c.ID] {
+		r := p.routes.of[c.ID][i]
+		if r.To == nil {
 			continue
 		}
 		names := []string{l.Alias}
-		for _, n := range []string{hostname(target), target.Name} {
+		for _, n := range []string{hostname(r.Owner), r.Target.Name} {
 			if !slices.Contains(names, n) {
 				names = append(names, n)
 			}
 		}
-		buf = hostsLines(buf, e, strings.Join(names, " "))
+		for _, a := range r.Addresses() {
+			line := a.String() + "\t" + strings.Join(names, " ") + "\n"
+			if !seen[line] {
+				seen[line] = true
+				buf = append(buf, line...)
+			}
+		}
 	}
 	return buf
 }

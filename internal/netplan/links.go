@@ -5,38 +5,70 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/links"
 	"github.com/jackstay/jackstay/internal/model"
 )
 
-// linkTarget is where a link leads: nowhere while its target is not there, not
-// active, or on no network that the link goes over.
-func (p *plan) linkTarget(l *model.Link) (*model.Container, *model.Endpoint) {
-	target := p.snap.Containers[l.TargetID]
-	if target != nil {
-		target = ownerOf(p.snap, target)
-	}
-	if target == nil || !target.Active {
-		return nil, nil
-	}
-	if l.NetworkID != "" {
-		return target, p.endpointOn(target, l.NetworkID)
-	}
-	for _, own := range p.snap.ByContainer[l.ContainerID] { // any network: the first both are on
-		if e := p.endpointOn(target, own.NetworkID); e != nil && bridged(p.snap.Networks[own.NetworkID]) {
-			return target, e
-		}
-	}
-	return nil, nil
+// linkRoutes are the links of all containers with what they lead to.
+type linkRoutes struct {
+	of   map[string][]links.Route // container ID to its links', in LinksOf's order
+	into map[string][]links.Route // the container at whose end a joined one arrives
 }
 
-// endpointOn gives a container's endpoint on a network, or nil.
-func (p *plan) endpointOn(c *model.Container, networkID string) *model.Endpoint {
-	for _, e := range p.snap.ByContainer[c.ID] {
-		if e.NetworkID == networkID {
-			return e
+// findRoutes looks up where every link leads: nowhere while its target is not
+// there, not active, or out of reach.
+func (p *plan) findRoutes() {
+	p.routes.of = make(map[string][]links.Route, len(p.snap.LinksOf))
+	p.routes.into = map[string][]links.Route{}
+	for id, ls := range p.snap.LinksOf {
+		routes := make([]links.Route, len(ls))
+		for i, l := range ls {
+			r := links.Find(p.snap, l)
+			if r.Owner == nil || !r.Owner.Active {
+				continue
+			}
+			routes[i] = r
+			if c := p.snap.Containers[id]; r.Joined() && c != nil && (c.Active || len(p.joined[id]) > 0) {
+				p.routes.into[r.Owner.ID] = append(p.routes.into[r.Owner.ID], r)
+			}
+		}
+		p.routes.of[id] = routes
+	}
+	for _, routes := range p.routes.into { // in no map's order
+		slices.SortFunc(routes, func(a, b links.Route) int { return strings.Compare(a.From.ID, b.From.ID) })
+	}
+}
+
+// joinedRoutes gives the host routes to the other ends of links between
+// networks: out by the interface that has the address which the link uses, as
+// reverse path filters and guards against spoofing want it. Where the default
+// route leaves by that very interface, it will do.
+func (p *plan) joinedRoutes(c *model.Container, defaults []desired.Route) []desired.Route {
+	var out []desired.Route
+	add := func(own *model.Endpoint, from, to netip.Addr) {
+		r := desired.Route{
+			Dst: netip.PrefixFrom(to, to.BitLen()), Via: gatewayOf(p.snap.Networks[own.NetworkID], from), Dev: own.Interface,
+		}
+		will := func(d desired.Route) bool { return d.Dev == r.Dev && d.Via == r.Via }
+		if r.Via.IsValid() && !slices.ContainsFunc(defaults, will) && !slices.Contains(out, r) {
+			out = append(out, r)
 		}
 	}
-	return nil
+	for _, r := range p.routes.of[c.ID] {
+		if r.Joined() {
+			for _, pair := range r.Pairs() {
+				add(r.From, pair[0], pair[1])
+			}
+		}
+	}
+	for _, r := range p.routes.into[c.ID] {
+		for _, pair := range r.Pairs() {
+			add(r.To, pair[1], pair[0])
+		}
+	}
+	slices.SortFunc(out, func(a, b desired.Route) int { return a.Dst.Addr().Compare(b.Dst.Addr()) })
+	return out
 }
 
 // aliases gives the link aliases of a container, on every network.
@@ -46,13 +78,9 @@ func (p *plan) aliases(c *model.Container) map[string][]netip.Addr {
 		return nil
 	}
 	out := make(map[string][]netip.Addr, len(ls))
-	for _, l := range ls {
-		_, e := p.linkTarget(l)
-		if e == nil {
-			continue
-		}
+	for i, l := range ls {
 		name := strings.ToLower(l.Alias)
-		for _, a := range addresses(e) {
+		for _, a := range p.routes.of[c.ID][i].Addresses() {
 			if !slices.Contains(out[name], a) {
 				out[name] = append(out[name], a)
 			}

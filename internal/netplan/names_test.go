@@ -73,7 +73,7 @@ func TestViews(t *testing.T) {
 
 	got := Plan(w.snapshot(), facts()).Zones.Views
 	want := map[string]*desired.View{
-		both.ID: {Aliases: map[string][]netip.Addr{"db": addrs("10.2.0.3")}, Networks: []string{"i", "p"}},
+		both.ID: {Aliases: map[string][]netip.Addr{"db": addrs("10.2.0.3"), "nocommon": addrs("10.2.0.3")}, Networks: []string{"i", "p"}},
 		inside.ID: {
 			Networks: []string{"i"}, NoForward: true,
 			Upstreams: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("192.0.2.2:53")},

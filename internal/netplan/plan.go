@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/links"
 	"github.com/jackstay/jackstay/internal/model"
 )
 
@@ -48,6 +49,7 @@ type plan struct {
 	joined      map[string][]*model.Container // owner ID to the active containers in its namespace
 	opened      map[flowKey][]model.PortRange // what links open
 	grouped     []*model.Container            // active ones in security groups
+	routes      linkRoutes
 
 	// For a Planner: what the plan before made and this one has, by owner ID,
 	// and the records of the sandbox in the making.
@@ -75,6 +77,7 @@ func newPlan(snap *model.Snapshot, f Facts) *plan {
 	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), shared: map[sharedName]struct{}{}, wild: map[*desired.Zone]struct{}{}}
 	p.resolvConf = resolvConf([]netip.Addr{resolver.Addr()}, f.Search, withNdots(f.ResolvOptions))
 	p.hostGateway = hostGateway(snap, f)
+	p.findRoutes()
 	p.out = &desired.State{
 		Revision:  snap.Revision,
 		Bridges:   make(map[string]*desired.Bridge, nets),
@@ -105,7 +108,7 @@ func newPlan(snap *model.Snapshot, f Facts) *plan {
 
 // container plans one active container.
 func (p *plan) container(id string, c *model.Container) {
-	owner := ownerOf(p.snap, c)
+	owner := links.Owner(p.snap, c)
 	if owner == nil {
 		return // it joins one that is gone: there is no network to be in
 	}
@@ -130,21 +133,6 @@ func (p *plan) container(id string, c *model.Container) {
 
 const joinPrefix = "container:"
 
-// ownerOf gives the container whose namespace c is in: itself, or the one at
-// the end of its --net container: chain; nil if that is absent.
-func ownerOf(snap *model.Snapshot, c *model.Container) *model.Container {
-	for range len(snap.Containers) {
-		target, joins := strings.CutPrefix(string(c.Host.NetworkMode), joinPrefix)
-		if !joins {
-			return c
-		}
-		if c = snap.Containers[target]; c == nil {
-			return nil
-		}
-	}
-	return nil // a circle
-}
-
 // joiners gives the active containers in another's namespace, by its owner.
 func joiners(snap *model.Snapshot) map[string][]*model.Container {
 	var out map[string][]*model.Container
@@ -152,7 +140,7 @@ func joiners(snap *model.Snapshot) map[string][]*model.Container {
 		if !c.Active || !strings.HasPrefix(string(c.Host.NetworkMode), joinPrefix) {
 			continue
 		}
-		if owner := ownerOf(snap, c); owner != nil {
+		if owner := links.Owner(snap, c); owner != nil {
 			if out == nil {
 				out = map[string][]*model.Container{}
 			}

@@ -69,9 +69,12 @@ func (p *plan) records(to []any, c *model.Container) []any {
 	for _, e := range p.snap.ByContainer[c.ID] {
 		to = append(to, e, p.snap.Networks[e.NetworkID])
 	}
-	for _, l := range p.snap.LinksOf[c.ID] {
-		target, e := p.linkTarget(l)
-		to = append(to, l, target, e)
+	for i, l := range p.snap.LinksOf[c.ID] {
+		r := p.routes.of[c.ID][i]
+		to = append(to, l, r.Target, r.Owner, r.From, r.To)
+	}
+	for _, r := range p.routes.into[c.ID] {
+		to = append(to, r.From, r.To)
 	}
 	joined := len(to)
 	for _, j := range p.joined[c.ID] {

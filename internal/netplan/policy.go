@@ -72,18 +72,35 @@ type flowKey struct {
 	proto    string
 }
 
-// flows plans what the links of an active container open on networks that deny.
+// flows plans what the links of an active container open: on a network that
+// denies their ports, and between networks those or everything.
 func (p *plan) flows(c *model.Container) {
-	for _, l := range p.snap.LinksOf[c.ID] {
-		_, to := p.linkTarget(l)
-		if to == nil {
+	for i, l := range p.snap.LinksOf[c.ID] {
+		r := p.routes.of[c.ID][i]
+		if r.To == nil {
 			continue
 		}
-		n, from := p.snap.Networks[to.NetworkID], p.endpointOn(c, to.NetworkID)
-		if bridged(n) && n.Deny && from != nil {
-			p.open(address(from, false), address(to, false), p.linkPorts(l))
+		deny := p.snap.Networks[r.From.NetworkID].Deny || p.snap.Networks[r.To.NetworkID].Deny
+		for _, pair := range r.Pairs() {
+			switch {
+			case deny || r.Joined() && len(l.Ports) > 0:
+				p.open(pair[0], pair[1], p.linkPorts(l))
+			case r.Joined():
+				p.openAll(pair[0], pair[1])
+			}
 		}
 	}
+}
+
+// openAll lets from send anything to to.
+func (p *plan) openAll(from, to netip.Addr) {
+	if !from.Is4() || !to.Is4() {
+		return
+	}
+	if p.out.Firewall.Pairs == nil {
+		p.out.Firewall.Pairs = map[desired.Pair]struct{}{}
+	}
+	p.out.Firewall.Pairs[desired.Pair{From: from, To: to}] = struct{}{}
 }
 
 // linkPorts gives the ports that a link opens: its own, or those the target exposes.
@@ -120,8 +137,15 @@ func (p *plan) finishFlows() {
 	if len(p.opened) == 0 {
 		return
 	}
-	p.out.Firewall.Flows = make(map[desired.Flow]struct{}, len(p.opened))
+	n := 0
+	for _, ranges := range p.opened {
+		n += len(ranges)
+	}
+	p.out.Firewall.Flows = make(map[desired.Flow]struct{}, n)
 	for k, ranges := range p.opened {
+		if _, all := p.out.Firewall.Pairs[desired.Pair{From: k.from, To: k.to}]; all {
+			continue
+		}
 		for _, r := range mergeRanges(ranges) {
 			p.out.Firewall.Flows[desired.Flow{From: k.from, To: k.to, Proto: k.proto, First: r.First, Last: r.Last}] = struct{}{}
 		}

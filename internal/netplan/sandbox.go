@@ -52,7 +52,8 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 		}
 	}
 	if len(s.Interfaces) > 0 {
-		s.Routes = p.routes(c, eps)
+		s.Routes = p.defaultRoutes(c, eps)
+		s.Routes = append(s.Routes, p.joinedRoutes(c, s.Routes)...)
 		s.Resolver, s.ResolverVia = resolver, resolver
 		if p.wantsPort53(c) {
 			s.ResolverVia = resolverVia
@@ -79,8 +80,8 @@ func interfaceOf(e *model.Endpoint, n *model.Network) desired.Interface {
 	return i
 }
 
-// routes gives the default route of each family that has one.
-func (p *plan) routes(c *model.Container, eps []*model.Endpoint) []desired.Route {
+// defaultRoutes gives the default route of each family that has one.
+func (p *plan) defaultRoutes(c *model.Container, eps []*model.Endpoint) []desired.Route {
 	var out []desired.Route
 	for _, v6 := range [...]bool{false, true} {
 		if e, via := p.gateway(c, eps, v6); e != nil {

@@ -113,7 +113,7 @@ func mutate(w world, r *rand.Rand, step int) {
 	switch r.IntN(9) {
 	case 0:
 		n := w.network(id("a"), id("net"), fmt.Sprintf("10.%d.0.0/24", r.IntN(200)))
-		n.Internal, n.Masquerade = r.IntN(3) == 0, r.IntN(3) > 0
+		n.Internal, n.Masquerade, n.Deny = r.IntN(3) == 0, r.IntN(3) > 0, r.IntN(4) == 0
 	case 1:
 		delete(w.Networks, id("a"))
 	case 2, 3:
@@ -132,6 +132,11 @@ func mutate(w world, r *rand.Rand, step int) {
 			IPv4:    netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(200)), 0, byte(r.IntN(250))}), 24),
 			Aliases: []string{"alias", id("alias")}, GwPriority: r.IntN(3),
 		}
+		if n := w.Networks[e.NetworkID]; n != nil && r.IntN(3) > 0 { // an address of its network
+			a := n.Subnets[0].Prefix.Addr().As4()
+			a[3] = byte(r.IntN(250))
+			e.IPv4 = netip.PrefixFrom(netip.AddrFrom4(a), 24)
+		}
 		if r.IntN(5) == 0 {
 			e.IPv4 = netip.Prefix{}
 		}
@@ -139,6 +144,10 @@ func mutate(w world, r *rand.Rand, step int) {
 	case 7:
 		delete(w.Endpoints, id("e"))
 	case 8:
-		w.link(&model.Container{ID: id("c")}, &model.Container{ID: id("c")}, id("a"), "db")
+		l := w.link(&model.Container{ID: id("c")}, &model.Container{ID: id("c")}, []string{id("a"), ""}[r.IntN(2)], "db")
+		l.Strict = r.IntN(4) == 0
+		if r.IntN(3) == 0 {
+			l.Ports = []model.PortRange{{First: 5, Last: uint16(5 + r.IntN(5)), Proto: "tcp"}}
+		}
 	}
 }

@@ -109,7 +109,7 @@ func TestBadLinks(t *testing.T) {
 	h.J("network", "create", "dev")
 	serve(h, "far", "--network", "dev")
 	h.Fails(125, []string{"could not get container for nobody"}, "run", "--link", "nobody:db", "busybox", "true")
-	h.Fails(125, []string{"far"}, "run", "--link", "far:db", "busybox", "true")
+	h.Fails(125, []string{"far"}, "run", "--strict", "--link", "far:db", "busybox", "true")
 	h.Fails(125, []string{"bad format for links"}, "run", "--link", "a:b:c", "busybox", "true")
 	if ps := h.J("ps", "-aq"); strings.Count(ps, "\n") != 0 {
 		t.Errorf("refused containers are there: %s", ps)

@@ -49,7 +49,8 @@ func newStreet(t *testing.T) *street {
 	}
 	s.container("red-vault", "red", "vault")
 	s.container("cave-quiet", "cave", "quiet")
-	for _, l := range [][2]string{{"vault-a", "vault-b"}, {"quiet-b", "quiet-a"}, {"red-vault", "vault-a"}, {"red-a", "red-b"}, {"vault-b", "red-vault"}} {
+	for _, l := range [][2]string{{"vault-a", "vault-b"}, {"quiet-b", "quiet-a"}, {"red-vault", "vault-a"}, {"red-a", "red-b"}, {"vault-b", "red-vault"},
+		{"red-b", "blue-b"}, {"cave-b", "blue-a"}, {"blue-b", "vault-a"}, {"quiet-a", "red-vault"}, {"red-b", "cave-quiet"}, {"blue-b", "cave-a"}} { // between networks
 		s.h.J("link", "add", l[0], l[1])
 		s.links[l] = true
 	}
@@ -121,12 +122,35 @@ func (s *street) reach(from, dest, network, port string) bool {
 		return true
 	case !s.admitted(from, dest, port):
 		return false
-	case from == "outside" || !slices.Contains(s.on[from], network):
-		return false // nobody gets into a network but who is on it
+	case from == "outside":
+		return false
+	case !slices.Contains(s.on[from], network):
+		return s.joined(from, dest, network, port) // nobody else gets into a network but who is on it
 	case s.nets[network] == policyDeny:
 		return s.links[[2]string{from, dest}] && slices.Contains(s.exposes[dest], port)
 	}
 	return true
+}
+
+// joined tells whether a link joins two that are on no common network, at this
+// network of dest's.
+func (s *street) joined(from, dest, network, port string) bool {
+	common := slices.ContainsFunc(s.on[from], func(n string) bool { return slices.Contains(s.on[dest], n) })
+	if !s.links[[2]string{from, dest}] || common || network != s.gate(dest) {
+		return false
+	}
+	denied := s.nets[s.gate(from)] == policyDeny || s.nets[network] == policyDeny
+	return !denied || slices.Contains(s.exposes[dest], port)
+}
+
+// gate is the network of a container that links between networks go over.
+func (s *street) gate(name string) string {
+	for _, n := range s.on[name] {
+		if s.nets[n] != policyInternal {
+			return n
+		}
+	}
+	return s.on[name][0]
 }
 
 // reachPublished tells whether source from gets an answer at a published port:

@@ -61,6 +61,32 @@ func TestReferenceUsingMultipleContainers(t *testing.T) {
 	})
 }
 
+func TestReferenceConnectingWithLinks(t *testing.T) {
+	t.Parallel()
+	h := host.New(t)
+	h.J("tag", "busybox", "alpine")
+	names(h, "80", "jpetazzo/trainingwheels")
+	names(h, "6379", "redis")
+	const ip = `172\.17\.0\.\d+`
+	tty := func(line string) string { return `script -qec '` + line + `' /dev/null </dev/null | tr -d '\r'` }
+	try(h, []step{
+		{line: `jackstay run -d --name datastore redis`, want: id64},
+		{line: `jackstay ps -l`, want: `CONTAINER ID +IMAGE +COMMAND.*redis.*6379/tcp +datastore`},
+		{line: `jackstay run -dP jpetazzo/trainingwheels && jackstay ps -l --format '{{.Ports}}'`, want: id64 + `\n0\.0\.0\.0:\d+->80/tcp`},
+		{line: `jackstay exec $(jackstay ps -lq) probe get tcp:redis:6379`, code: 1, says: `redis`},
+		{line: tty(`jackstay run -ti --link datastore:redis alpine sh -c "probe get tcp:redis:6379"`), want: `.*redis ` + ip},
+		{line: tty(`jackstay run -it --link datastore:redis alpine ping -c 3 redis`),
+			want: `.*PING redis \(` + ip + `\): 56 data bytes\n64 bytes from ` + ip + `: seq=0 ttl=64 time=.*, 0% packet loss\nround-trip.*`},
+		{line: `jackstay run -d -P --link datastore:redis jpetazzo/trainingwheels`, want: id64},
+		{line: `jackstay ps -l`, want: `CONTAINER ID +IMAGE +COMMAND.*jpetazzo/trainingwheels.*0\.0\.0\.0:\d+->80/tcp +\S+`},
+		{line: `retry probe get tcp:127.0.0.1:$(jackstay port $(jackstay ps -lq) 80 | cut -d: -f2)`, want: `jpetazzo/trainingwheels 172\.17\.0\.1`},
+		{line: `retry jackstay exec $(jackstay ps -lq) probe get tcp:redis:6379`, want: `redis ` + ip},
+		{line: `jackstay run --link datastore:redis alpine env`,
+			want: `PATH=.*\nHOSTNAME=[0-9a-f]{12}\nREDIS_PORT=tcp://` + ip + `:6379\nREDIS_PORT_6379_TCP=tcp://` + ip + `:6379\nREDIS_PORT_6379_TCP_ADDR=` + ip +
+				`\nREDIS_PORT_6379_TCP_PORT=6379\nREDIS_PORT_6379_TCP_PROTO=tcp\nREDIS_NAME=/[a-z]+_[a-z]+/redis\nREDIS_ENV_VERSION=2\.8\.13\n.*HOME=/(root)?.*`},
+	})
+}
+
 func TestReferenceNetworkingBetweenContainers(t *testing.T) {
 	t.Parallel()
 	h := host.New(t)

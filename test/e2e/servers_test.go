@@ -45,6 +45,11 @@ func TestRealServers(t *testing.T) {
 		t.Errorf("redis by its link: %q", got)
 	}
 
+	h.J("network", "create", "front")
+	if got := h.J("run", "--rm", "--network", "front", "--link", "redis:store:6379", "debian", "redis-cli", "-h", "store", "incr", "visits"); got != "3" {
+		t.Errorf("redis by a link between two networks: %q", got)
+	}
+
 	// nginx behind a published port logs the other machine's address.
 	nginx := write("nginx.conf", `daemon off; error_log /dev/stderr; pid /run/nginx.pid;
 events {} http { access_log /dev/stdout; server { listen 80; location / { return 200 "nginx $hostname\n"; } } }`)

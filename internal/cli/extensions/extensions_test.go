@@ -12,6 +12,7 @@ import (
 
 	"github.com/docker/cli/cli/command"
 	"github.com/docker/cli/cli/flags"
+	"github.com/docker/cli/opts"
 	"github.com/spf13/cobra"
 )
 
@@ -44,7 +45,7 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/sg/create" || r.Method == "GET" && strings.HasPrefix(r.URL.Path, "/sg/"):
 		fmt.Fprint(w, `{"id":"0123456789abcdef","name":"web","rules":[{"protocol":"tcp"}]}`)
 	case r.Method == "GET" && strings.HasSuffix(r.URL.Path, "/links"):
-		fmt.Fprint(w, `[{"Container":"web","Alias":"store","Target":"db","Network":"dev","Addresses":["10.0.0.3"],"State":"up"}]`)
+		fmt.Fprint(w, `[{"Container":"web","Alias":"store","Target":"db","Ports":["80/tcp"],"Network":"dev","TargetNetwork":"prod","Addresses":["10.0.0.3"],"State":"up"}]`)
 	case r.Method == "GET":
 		fmt.Fprint(w, `[{"Container":"web","Aliases":["www","*.foo.test"]}]`)
 	default:
@@ -102,11 +103,13 @@ func TestCommandLines(t *testing.T) {
 		{"alias add dev web", "", "", "requires at least 3 arguments"},
 		{"alias ls dev", "GET /networks/dev/aliases", "www, *.foo.test", ""},
 		{"alias mv", "", "", "unknown command: jackstay alias mv"},
-		{"link add web db:store", `POST /containers/web/links {"Alias":"store","Target":"db","Wait":false}`, "", ""},
+		{"link add web db:store", `POST /containers/web/links {"Alias":"store","Strict":false,"Target":"db","Wait":false}`, "", ""},
+		{"link add --strict web db:store:5432/tcp,53/udp", `{"Alias":"store","Ports":["5432/tcp","53/udp"],"Strict":true,"Target":"db","Wait":false}`, "", ""},
+		{"link add web db::80", `{"Alias":"","Ports":["80"]`, "", ""},
 		{"link add --wait web db", `"Wait":true`, "", ""},
 		{"link rm web store", "DELETE /containers/web/links?alias=store", "", ""},
 		{"link ls", "GET /links", "10.0.0.3", ""},
-		{"link ls web", "GET /containers/web/links", "10.0.0.3", ""},
+		{"link ls web", "GET /containers/web/links", "80/tcp    dev -> prod", ""},
 		{"network leases dev", "GET /networks/dev/leases", "(gateway)", ""},
 		{"sg create web", `POST /sg/create?name=web {"name":"web","rules":[]}`, "0123456789abcdef\n", ""},
 		{"sg create --rule tcp:80-90:10.0.0.0/8 --rule icmp --description front web",
@@ -149,6 +152,7 @@ func TestOptionsGoThroughLabels(t *testing.T) {
 		{"--net x img", "[a=b]"},
 		{"--mac-from web --net x img", "[a=b com.jackstay.mac-from=web]"},
 		{"--mac-from=", "[a=b com.jackstay.mac-from=]"},
+		{"--link-later a:b:80,81 --link-later c --strict", "[a=b com.jackstay.link-later=a:b:80,81 c com.jackstay.strict=true]"},
 	} {
 		root := &cobra.Command{Use: "jackstay"}
 		var labels []string
@@ -166,6 +170,30 @@ func TestOptionsGoThroughLabels(t *testing.T) {
 		}
 		if got := fmt.Sprint(labels); got != c.want {
 			t.Errorf("%s: labels %s, want %s", c.args, got, c.want)
+		}
+	}
+}
+
+// Docker's --link refuses a third field; ours hands it on, and says what Docker
+// says of the rest.
+func TestLinksTakePorts(t *testing.T) {
+	for _, c := range []struct{ link, err string }{
+		{"db", ""}, {"db:store", ""}, {"db:store:5432/tcp,80", ""}, {"db::5432", ""}, {"", "empty string specified for links"},
+	} {
+		root := &cobra.Command{Use: "jackstay", SilenceUsage: true, SilenceErrors: true}
+		links := opts.NewListOpts(opts.ValidateLink)
+		create := &cobra.Command{Use: "create", RunE: func(*cobra.Command, []string) error { return nil }}
+		create.Flags().StringArray("label", nil, "")
+		create.Flags().Var(&links, "link", "")
+		root.AddCommand(create)
+		addOptions(root)
+		root.SetArgs([]string{"create", "--link", c.link})
+		err := root.Execute()
+		if (c.err == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%q: %v, want %q", c.link, err, c.err)
+		}
+		if err == nil && (links.Len() != 1 || links.GetSlice()[0] != c.link) {
+			t.Errorf("%q: links %q", c.link, links.GetSlice())
 		}
 	}
 }

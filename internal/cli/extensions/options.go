@@ -18,13 +18,14 @@ type option struct {
 }
 
 // optionValue is what a flag takes: a word, nothing (true), or a list, whose
-// members are joined by commas.
+// members are joined by commas, or by blanks if they have commas themselves.
 type optionValue struct{ kind, placeholder string }
 
 var (
 	word  = func(placeholder string) optionValue { return optionValue{"word", placeholder} }
 	truth = optionValue{kind: "bool"}
 	list  = func(placeholder string) optionValue { return optionValue{"list", placeholder} }
+	words = func(placeholder string) optionValue { return optionValue{"words", placeholder} }
 )
 
 // containerOptions are run's and create's, networkOptions network create's. The
@@ -33,6 +34,8 @@ func containerOptions() []option {
 	return []option{
 		{"mac-from", "Make the container's MAC address from a word, the same on every host", word("WORD")},
 		{"sg", "Put the container into a security group", list("NAME")},
+		{"link-later", "Link to a container that may come later", words("NAME[:ALIAS[:PORTS]]")},
+		{"strict", "Refuse links between containers on no common network", truth},
 	}
 }
 
@@ -49,16 +52,21 @@ func addOptions(root *cobra.Command) {
 		switch c.Name() {
 		case "run", "create":
 			through(c, "label", containerOptions())
+			takePorts(c)
 		case "container":
 			for _, sub := range c.Commands() {
 				if sub.Name() == "run" || sub.Name() == "create" {
 					through(sub, "label", containerOptions())
+					takePorts(sub)
 				}
 			}
 		case "network":
 			for _, sub := range c.Commands() {
-				if sub.Name() == "create" {
+				switch sub.Name() {
+				case "create":
 					through(sub, "opt", networkOptions())
+				case "connect":
+					takePorts(sub)
 				}
 			}
 		}
@@ -71,7 +79,7 @@ func through(c *cobra.Command, carrier string, options []option) {
 		switch o.value.kind {
 		case "bool":
 			c.Flags().Bool(o.name, false, o.usage)
-		case "list":
+		case "list", "words":
 			c.Flags().StringArray(o.name, nil, o.usage+" (`"+o.value.placeholder+"`; may be given several times)")
 		default:
 			c.Flags().String(o.name, "", o.usage+" (`"+o.value.placeholder+"`)")
@@ -84,7 +92,7 @@ func through(c *cobra.Command, carrier string, options []option) {
 			if !f.Changed {
 				continue
 			}
-			if err := cmd.Flags().Set(carrier, optionPrefix+o.name+"="+given(f)); err != nil {
+			if err := cmd.Flags().Set(carrier, optionPrefix+o.name+"="+given(o, f)); err != nil {
 				return err
 			}
 		}
@@ -92,9 +100,13 @@ func through(c *cobra.Command, carrier string, options []option) {
 	}
 }
 
-func given(f *pflag.Flag) string {
+func given(o option, f *pflag.Flag) string {
 	if l, ok := f.Value.(pflag.SliceValue); ok {
-		return strings.Join(l.GetSlice(), ",")
+		sep := ","
+		if o.value.kind == "words" {
+			sep = " "
+		}
+		return strings.Join(l.GetSlice(), sep)
 	}
 	return f.Value.String()
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -21,6 +23,9 @@ import (
 
 // Likewise a floating IP: what goes through it in either direction ends when it
 // is detached or moved.
+
+// And what a link opened between two containers ends with it: the answers of a
+// flow pass for as long as it is tracked, and a UDP server may go on answering.
 
 // published is a published port as a flow shows it: by what it was sent to.
 type published struct {
@@ -41,7 +46,12 @@ type ending struct {
 	// ones had flows that led nowhere.
 	in, out map[netip.Addr]netip.Addr
 	new     map[netip.Addr]struct{}
+	// closed: what these pairs may no longer open, and what is open beside.
+	closed map[desired.Pair]closing
 }
+
+// closing is what one container could open on another, and what it still can.
+type closing struct{ gone, stays []desired.Flow }
 
 // changes gives what ends when old is replaced: of old what current does not
 // have the same, and of fresh the UDP ports. A TCP port that leads elsewhere at
@@ -51,6 +61,7 @@ func changes(old, current, fresh desired.Firewall) ending {
 	e := ending{
 		dropped: map[published][]desired.Target{}, fresh: map[published][]netip.Addr{},
 		in: lost(old.FIPIn, current.FIPIn), out: lost(old.FIPOut, current.FIPOut), new: map[netip.Addr]struct{}{},
+		closed: closed(old, current),
 	}
 	for f := range fresh.FIPIn {
 		e.new[f] = struct{}{}
@@ -84,6 +95,37 @@ func changes(old, current, fresh desired.Firewall) ending {
 	return e
 }
 
+// closed gives who may open less in current than in old.
+func closed(old, current desired.Firewall) map[desired.Pair]closing {
+	out := map[desired.Pair]closing{}
+	for _, f := range judged(old) {
+		p := desired.Pair{From: f.From, To: f.To}
+		c := out[p]
+		c.gone = append(c.gone, f)
+		out[p] = c
+	}
+	for _, f := range judged(current) {
+		p := desired.Pair{From: f.From, To: f.To}
+		if c, less := out[p]; less {
+			c.stays = append(c.stays, f)
+			out[p] = c
+		}
+	}
+	maps.DeleteFunc(out, func(_ desired.Pair, c closing) bool {
+		return !slices.ContainsFunc(c.gone, func(f desired.Flow) bool { return !slices.Contains(c.stays, f) })
+	})
+	return out
+}
+
+// judged lists flows and pairs; the latter as flows of no protocol in particular.
+func judged(fw desired.Firewall) []desired.Flow {
+	out := slices.Collect(maps.Keys(fw.Flows))
+	for p := range fw.Pairs {
+		out = append(out, desired.Flow{From: p.From, To: p.To})
+	}
+	return out
+}
+
 // lost gives of old what current has not the same.
 func lost(old, current map[netip.Addr]netip.Addr) map[netip.Addr]netip.Addr {
 	out := map[netip.Addr]netip.Addr{}
@@ -104,7 +146,7 @@ func keyOf(proto string, port uint16, v6 bool) published {
 // is one to end. A flow's reply comes from where its packets were led to.
 func (e ending) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	to := addrOf(flow.Forward.DstIP)
-	if e.floating(flow, to) {
+	if e.floating(flow, to) || e.shut(flow, to) {
 		return true
 	}
 	p := published{flow.Forward.Protocol, flow.Forward.DstPort, to.Is6()}
@@ -137,6 +179,20 @@ func (e ending) floating(flow *netlink.ConntrackFlow, to netip.Addr) bool {
 	return ok && was == addrOf(flow.Reverse.DstIP)
 }
 
+// shut tells whether a flow, sent to this address and not translated, is one
+// that its sender may no longer open.
+func (e ending) shut(flow *netlink.ConntrackFlow, to netip.Addr) bool {
+	c, ok := e.closed[desired.Pair{From: addrOf(flow.Forward.SrcIP), To: to}]
+	if !ok || addrOf(flow.Reverse.SrcIP) != to {
+		return false
+	}
+	covers := func(f desired.Flow) bool {
+		num, _ := protoNumber(f.Proto)
+		return f.Proto == "" || num == flow.Forward.Protocol && f.First <= flow.Forward.DstPort && flow.Forward.DstPort <= f.Last
+	}
+	return slices.ContainsFunc(c.gone, covers) && !slices.ContainsFunc(c.stays, covers)
+}
+
 func addrOf(ip net.IP) netip.Addr {
 	a, _ := netip.AddrFromSlice(ip)
 	return a.Unmap()
@@ -158,6 +214,9 @@ func (e ending) families() []netlink.InetFamily {
 	for a := range e.new {
 		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
 	}
+	for p := range e.closed {
+		v4, v6 = v4 || p.To.Is4(), v6 || p.To.Is6()
+	}
 	var out []netlink.InetFamily
 	if v4 {
 		out = append(out, unix.AF_INET)
@@ -172,11 +231,41 @@ func (e ending) families() []netlink.InetFamily {
 type flows struct {
 	log     *slog.Logger
 	pending sync.WaitGroup
+
+	mu      sync.Mutex
+	closing map[desired.Pair]int // of jobs under way
 }
 
-// wait returns when no job is under way: a port must not be published again
-// before its old flows are ended, or new ones would end with them.
+// wait returns when no job is under way.
 func (f *flows) wait() { f.pending.Wait() }
+
+// waitFor returns when no job could end flows of what is added: a port must not
+// be published again, nor a way opened, before its old flows are ended.
+func (f *flows) waitFor(add desired.Firewall) {
+	under := len(add.Publish)+len(add.PublishAny) > 0
+	f.mu.Lock()
+	if len(f.closing) > 0 {
+		under = under || slices.ContainsFunc(judged(add), func(o desired.Flow) bool { return f.closing[desired.Pair{From: o.From, To: o.To}] > 0 })
+	}
+	f.mu.Unlock()
+	if under {
+		f.wait()
+	}
+}
+
+// close counts the jobs that end what pairs could open.
+func (f *flows) close(e ending, jobs int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closing == nil {
+		f.closing = map[desired.Pair]int{}
+	}
+	for p := range e.closed {
+		if f.closing[p] += jobs; f.closing[p] == 0 {
+			delete(f.closing, p)
+		}
+	}
+}
 
 // end ends flows. Reading the table takes about a millisecond per thousand
 // flows of the host, so a stop does not wait for it; publishing a UDP port
@@ -189,9 +278,11 @@ func (f *flows) end(e ending) error {
 	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new) > 0 {
 		return endFlows(e, families)
 	}
+	f.close(e, 1)
 	f.pending.Go(func() {
+		defer f.close(e, -1)
 		if err := endFlows(e, families); err != nil {
-			f.log.Warn("flows of ports that are no longer published may go on", "error", err)
+			f.log.Warn("flows of what is no longer published or linked may go on", "error", err)
 		}
 	})
 	return nil
@@ -211,13 +302,14 @@ func endFlows(e ending, families []netlink.InetFamily) error {
 		// An interrupted dump misses at most flows that began during it, and
 		// those met the new rules. Without connection tracking there are none.
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("end tracked flows of published ports: %w", err)
+			return fmt.Errorf("end tracked flows: %w", err)
 		}
 	}
 	return nil
 }
 
-// publishMaps are the maps of which flows depend.
-func publishMaps() []string {
-	return []string{mapPublish4, mapPublish6, mapAny4, mapAny6, mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6}
+// flowSets are the sets and maps of which flows depend.
+func flowSets() []string {
+	return []string{mapPublish4, mapPublish6, mapAny4, mapAny6, mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6,
+		setFlows4, setPairs4}
 }

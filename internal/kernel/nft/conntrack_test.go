@@ -3,7 +3,9 @@
 package nft
 
 import (
+	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -152,5 +154,71 @@ func TestDeletedPortEndsConnections(t *testing.T) {
 	f.flows.wait()
 	if echoes(gone) || !echoes(stays) {
 		t.Errorf("after the port is gone: its connection lives on or another one does not")
+	}
+}
+
+// What one container could open on another ends when it can no more: a server
+// that goes on answering is not heard. What is still open goes on.
+func TestClosedFlowsEnd(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, fw := town(t)
+	f := newFirewall(t)
+	a1, b1 := netip.MustParseAddr("172.30.1.2"), netip.MustParseAddr("172.30.2.2")
+	flows := func(first, last uint16) desired.Firewall {
+		return desired.Firewall{Flows: map[desired.Flow]struct{}{{From: a1, To: b1, Proto: "udp", First: first, Last: last}: {}}}
+	}
+	pair := desired.Firewall{Pairs: map[desired.Pair]struct{}{{From: a1, To: b1}: {}}}
+	must(t, f.Load(t.Context(), fw))
+	dial := func(port int) (client net.Conn, server net.PacketConn, peer net.Addr) {
+		must(t, l.places["b1"].in(func() (err error) {
+			server, err = net.ListenPacket("udp4", fmt.Sprint("172.30.2.2:", port))
+			return err
+		}))
+		t.Cleanup(func() { _ = server.Close() })
+		must(t, l.places["a1"].in(func() (err error) { client, err = net.Dial("udp", fmt.Sprint("172.30.2.2:", port)); return err }))
+		t.Cleanup(func() { _ = client.Close() })
+		_, _ = client.Write([]byte("?"))
+		_ = server.SetReadDeadline(time.Now().Add(probeTimeout))
+		_, peer, err := server.ReadFrom(make([]byte, 1))
+		if err != nil {
+			t.Fatalf("port %d: the question does not arrive: %v", port, err)
+		}
+		return client, server, peer
+	}
+	heard := func(client net.Conn, server net.PacketConn, peer net.Addr) bool {
+		_, _ = server.WriteTo([]byte("!"), peer)
+		_ = client.SetReadDeadline(time.Now().Add(probeTimeout))
+		_, err := client.Read(make([]byte, 1))
+		return err == nil
+	}
+	for i, step := range []struct {
+		before, add, del desired.Firewall
+		ends             bool
+	}{
+		{before: pair, del: pair, ends: true},
+		{before: flows(7100, 7200), del: flows(7100, 7200), ends: true},
+		{before: flows(7100, 7200), del: flows(7100, 7200), add: flows(7000, 7100), ends: true},
+		{before: flows(7100, 7200), del: flows(7100, 7200), add: flows(7102, 7110)},
+		{before: flows(7100, 7200), del: flows(7100, 7200), add: pair},
+		{before: pair, del: pair, add: flows(7106, 7106)},
+		{before: flows(7100, 7200), del: flows(7000, 7005)},
+	} {
+		must(t, f.Update(t.Context(), step.before, empty()))
+		client, server, peer := dial(7101 + i)
+		if !heard(client, server, peer) {
+			t.Errorf("step %d: no answer to begin with", i)
+		}
+		must(t, f.Update(t.Context(), step.add, step.del))
+		f.flows.wait()
+		if heard(client, server, peer) == step.ends {
+			t.Errorf("step %d: answers are heard %t", i, step.ends)
+		}
+		must(t, f.Load(t.Context(), fw))
+		f.flows.wait()
+		if heard(client, server, peer) {
+			t.Errorf("step %d: answers are heard after Load without them", i)
+		}
 	}
 }

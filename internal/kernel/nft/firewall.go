@@ -110,7 +110,7 @@ func (f *Firewall) Load(ctx context.Context, fw desired.Firewall) error {
 	if err != nil {
 		return fmt.Errorf("load firewall: %w", err)
 	}
-	before, _ := f.read(publishMaps()) // what can't be read has nothing to end
+	before, _ := f.read(flowSets()) // what can't be read has nothing to end
 	var b strings.Builder
 	b.WriteString(dropTables())
 	b.WriteString(ruleset)
@@ -168,9 +168,7 @@ func (f *Firewall) Update(_ context.Context, add, del desired.Firewall) error {
 	if err != nil {
 		return fmt.Errorf("update firewall: %w", err)
 	}
-	if len(add.Publish)+len(add.PublishAny) > 0 {
-		f.flows.wait()
-	}
+	f.flows.waitFor(add)
 	if err := f.update(adds, dels); err != nil {
 		return fmt.Errorf("update firewall: %w", err)
 	}
