@@ -92,7 +92,10 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 	if err := checkConfig(&cfg); err != nil {
 		return nil, err
 	}
-	return cr, e.fill(s, cr, &req, cfg, img)
+	if err := e.fill(s, cr, &req, cfg, img); err != nil {
+		return nil, err
+	}
+	return cr, e.canLimit(ctx, cr.c.Rates)
 }
 
 // checkPlatform refuses an image of another platform than the one asked for.
@@ -144,6 +147,13 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 		}
 	}
 	c.Host = req.Host
+	var networks []string
+	for _, r := range cr.asked {
+		networks = append(networks, r.Network)
+	}
+	if c.Rates, err = cr.opts.rates.apply(s, c, networks); err != nil {
+		return err
+	}
 	if err := completeHost(s, &c.Host); err != nil {
 		return err
 	}

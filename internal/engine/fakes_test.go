@@ -37,6 +37,7 @@ type world struct {
 	routes    []netip.Prefix
 	addresses map[netip.Addr]string // somebody's already
 	foreign   map[uint16]bool       // host ports of other programs
+	noRates   error                 // what the kernel lacks
 	pids      int
 	exits     chan Exit // of the engine that lives now
 
@@ -253,6 +254,13 @@ func (h *fakeHost) ForeignLink(_ context.Context, name string) (bool, error) {
 
 func (h *fakeHost) Addresses(context.Context) (map[netip.Addr]string, error) {
 	return h.w.addresses, h.hit("Host.Addresses")
+}
+
+func (h *fakeHost) CanLimitRates(context.Context) error {
+	if h.w.noRates != nil {
+		return h.w.noRates
+	}
+	return h.hit("Host.CanLimitRates")
 }
 
 func (h *fakeHost) Device(_ context.Context, name string) error {

@@ -15,8 +15,9 @@ const optionPrefix = "com.jackstay."
 
 // options are what such labels ask of a container.
 type options struct {
-	mac    string   // of the first network: mac-from
-	groups []string // security groups: sg
+	mac    string     // of the first network: mac-from
+	groups []string   // security groups: sg
+	rates  rateWishes // net-rate-in, net-rate-out
 }
 
 // readOption is how each option is read, by the label's name without the prefix.
@@ -30,6 +31,16 @@ var readOption = map[string]func(o *options, value string) error{
 	},
 	"sg": func(o *options, value string) (err error) {
 		o.groups, err = splitList(value)
+		return err
+	},
+	"net-rate-in": func(o *options, value string) error {
+		w, err := parseRateWish(value)
+		o.rates.in = &w
+		return err
+	},
+	"net-rate-out": func(o *options, value string) error {
+		w, err := parseRateWish(value)
+		o.rates.out = &w
 		return err
 	},
 }

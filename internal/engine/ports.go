@@ -157,4 +157,7 @@ type Host interface {
 	// Device says whether floating IPs can be put on the link of that name:
 	// errs.NotFound without one, errs.Invalid for one of our own.
 	Device(ctx context.Context, name string) error
+	// CanLimitRates names what the kernel lacks for limiting containers' rates,
+	// as errs.Unavailable.
+	CanLimitRates(ctx context.Context) error
 }

@@ -33,6 +33,8 @@ func containerOptions() []option {
 	return []option{
 		{"mac-from", "Make the container's MAC address from a word, the same on every host", word("WORD")},
 		{"sg", "Put the container into a security group", list("NAME")},
+		{"net-rate-in", rateInUsage, list("[NETWORK=]RATE")},
+		{"net-rate-out", rateOutUsage, list("[NETWORK=]RATE")},
 	}
 }
 
