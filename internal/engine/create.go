@@ -132,8 +132,12 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 	if cr.asked, err = resolveNetworks(s, req); err != nil {
 		return err
 	}
-	if cr.opts.mac != "" && req.MAC != "" {
-		return errs.New(errs.Invalid, "conflicting options: --mac-address %s and --mac-from: give one of them", req.MAC)
+	given := req.MAC
+	if given == "" && len(cr.asked) > 0 {
+		given = cr.asked[0].MAC
+	}
+	if cr.opts.mac != "" && given != "" {
+		return errs.New(errs.Invalid, "conflicting options: --mac-address %s and --mac-from: give one of them", given)
 	}
 	if cr.opts.mac != "" {
 		if len(cr.asked) == 0 {

@@ -38,8 +38,10 @@ type world struct {
 	addresses map[netip.Addr]string // somebody's already
 	foreign   map[uint16]bool       // host ports of other programs
 	noRates   error                 // what the kernel lacks
-	pids      int
-	exits     chan Exit // of the engine that lives now
+	// routesMoved signals that routes are others.
+	routesMoved chan struct{}
+	pids        int
+	exits       chan Exit // of the engine that lives now
 
 	calls    int
 	failAt   int    // the call that fails, counted from one
@@ -62,7 +64,7 @@ type proc struct {
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, root: t.TempDir(), rootfs: t.TempDir(), procs: map[string]*proc{}, layers: map[string]bool{},
-		images: map[string]model.Image{}, foreign: map[uint16]bool{}, pids: 100, clock: newFakeClock(),
+		routesMoved: make(chan struct{}, 1), images: map[string]model.Image{}, foreign: map[uint16]bool{}, pids: 100, clock: newFakeClock(),
 	}
 	w.images["img"] = model.Image{ID: "sha256:1111", Platform: "linux/amd64", Config: model.Config{Cmd: []string{"serve"}}}
 	return w
@@ -246,6 +248,20 @@ type fakeHost struct{ handle }
 
 func (h *fakeHost) Routes(context.Context) ([]netip.Prefix, error) {
 	return h.w.routes, h.hit("Host.Routes")
+}
+
+func (h *fakeHost) RouteDevices(context.Context) (map[netip.Prefix]string, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	out := map[netip.Prefix]string{}
+	for _, p := range h.w.routes {
+		out[p] = "eth0"
+	}
+	return out, nil
+}
+
+func (h *fakeHost) WatchRoutes(context.Context, func(netip.Prefix) bool) (<-chan struct{}, error) {
+	return h.w.routesMoved, nil
 }
 
 func (h *fakeHost) ForeignLink(_ context.Context, name string) (bool, error) {

@@ -189,9 +189,12 @@ func TestRatesAreTheHosts(t *testing.T) {
 		t.Errorf("refused changes left %s", got)
 	}
 	h.J("update", "--net-rate-in", "1mbit", "admin")
-	if got := h.J("events", "--since", "20s", "--until", "0s", "--filter", "event=update"); !strings.Contains(got, "net-rate-in=1mbit") || !strings.Contains(got, "net-rate-out=20mbit,far=60mbit") {
-		t.Errorf("events: %s", got)
-	}
+	h.Eventually(3*time.Second, func() error { // --until has whole seconds
+		if got := h.J("events", "--since", "30s", "--until", "0s", "--filter", "event=update"); !strings.Contains(got, "net-rate-in=1mbit, net-rate-out=20mbit,far=60mbit") {
+			return errorf("events: %s", got)
+		}
+		return nil
+	})
 	h.J("rm", "-f", "admin")
 	h.Eventually(5*time.Second, func() error {
 		if got := h.Sh("ip -o link show type ifb"); got != "" {

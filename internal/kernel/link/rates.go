@@ -42,17 +42,16 @@ type bucket struct {
 // buckets are the two of a host end.
 type buckets struct{ in, out bucket }
 
-// bucketFor gives the bucket of a rate in bits a second on a link. The kernel
-// counts frames with their Ethernet header; programs count what they send. The
-// rate lies half-way between both for full frames of TCP: neither is then off
-// by more than a fortieth.
+// bucketFor gives the bucket of a rate in bits a second on a link. A user counts
+// what programs send and get; the kernel counts frames with all their headers.
+// So the bucket has more by what a full frame of TCP has.
 func bucketFor(bits uint64, mtu int) bucket {
 	if bits == 0 {
 		return bucket{}
 	}
 	const ethernet, headers = 14, 52 // IPv4, TCP and its timestamps
 	frame, payload := uint64(mtu+ethernet), uint64(max(mtu-headers, mtu/2))
-	rate := bits * 2 * frame / (frame + payload) / 8
+	rate := bits * frame / payload / 8
 	return bucket{rate: rate, queue: uint32(max(rate*queueTime/1000, queueBytes)) + burstOf(rate, mtu)}
 }
 

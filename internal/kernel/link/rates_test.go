@@ -233,7 +233,7 @@ func TestRatesAreHealed(t *testing.T) {
 func TestBuckets(t *testing.T) {
 	for _, bits := range []uint64{8e3, 1e6, 1e9, 100e9} {
 		b := bucketFor(bits, 1500)
-		if r := float64(b.rate) * 8 / float64(bits); r < 1.02 || r > 1.025 {
+		if r := float64(b.rate) * 8 / float64(bits); r < 1.04 || r > 1.05 {
 			t.Errorf("%d bit/s: the bucket has %.4f of it", bits, r)
 		}
 		if burst := burstOf(b.rate, 1500); burst < 4*1518 || b.queue <= burst {
