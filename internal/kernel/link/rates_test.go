@@ -236,7 +236,7 @@ func TestBuckets(t *testing.T) {
 		if r := float64(b.rate) * 8 / float64(bits); r < 1.04 || r > 1.05 {
 			t.Errorf("%d bit/s: the bucket has %.4f of it", bits, r)
 		}
-		if burst := burstOf(b.rate, 1500); burst < 4*1518 || b.queue <= burst {
+		if burst := burstOf(b.rate, 1500); burst < 8*1518 || b.queue <= burst {
 			t.Errorf("%d bit/s: burst %d, queue %d", bits, burst, b.queue)
 		}
 	}
