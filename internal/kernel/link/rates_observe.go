@@ -51,8 +51,8 @@ func (h *Host) redirected(outer netlink.Link, to int) bool {
 
 func (h *Host) filters(l netlink.Link) (list []netlink.Filter, err error) {
 	err = retry(func() (err error) { list, err = h.nl.FilterList(l, netlink.MakeHandle(0xffff, 0)); return })
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-		return nil, nil // no ingress hook
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil // no ingress hook, or a kernel without any
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list filters of %s: %w", l.Attrs().Name, err)
@@ -72,8 +72,8 @@ func (h *Host) bucketOf(index int) (bucket, error) {
 		msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
 		return err
 	})
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
-		return bucket{}, nil
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
+		return bucket{}, nil // none, or a kernel without traffic control
 	}
 	if err != nil {
 		return bucket{}, fmt.Errorf("read the queueing discipline: %w", err)
@@ -124,20 +124,23 @@ func orphans(links []netlink.Link) map[string]string {
 	ends, devs := map[string]bool{}, map[string]string{}
 	for _, l := range links {
 		switch id, ours := owner(l); {
-		case !ours:
 		case l.Type() == "veth":
-			ends[id] = true
-		case l.Type() == "ifb":
+			ends[l.Attrs().Name], ends[id] = true, true
+		case ours && l.Type() == "ifb":
 			devs[l.Attrs().Name] = id
 		}
 	}
 	for name, id := range devs {
-		if ends[id] {
+		if ends[id] || ends[usualHostEnd(id)] {
 			delete(devs, name)
 		}
 	}
 	return devs
 }
+
+// usualHostEnd is how a host end is called: one that is being made has no alias
+// yet when its device has.
+func usualHostEnd(endpoint string) string { return "jv" + short(endpoint) }
 
 // ratesDiffer tells whether a host end's limits are others than we made.
 func (h *Host) ratesDiffer(outer netlink.Link, want buckets) bool {

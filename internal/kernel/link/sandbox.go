@@ -274,6 +274,11 @@ func (h *Host) DeleteHostEnd(_ context.Context, name string) error {
 		if !ours || l.Type() != "veth" && l.Type() != "ifb" {
 			return errs.New(errs.Conflict, "link %s: not deleted, for it is not Jackstay's", name)
 		}
+		if l.Type() == "ifb" {
+			if end, err := find(h.nl, usualHostEnd(id)); err != nil || end != nil {
+				return err // its host end was made meanwhile
+			}
+		}
 		if err := deleteLink(l); err != nil {
 			return fmt.Errorf("delete veth pair %s: %w", name, err)
 		}
