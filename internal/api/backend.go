@@ -71,6 +71,8 @@ type Engine interface {
 	RemoveLink(ctx context.Context, ref, alias string) error
 	// Swap moves ports, aliases and incoming links from one to the other.
 	Swap(ctx context.Context, oldRef, newRef string) error
+	// Overlaps lists the routes of the host that lead where a network is.
+	Overlaps(networkID string) []model.Overlap
 	// Leases lists a network's addresses that are not free, in order.
 	Leases(network string) ([]model.Lease, error)
 

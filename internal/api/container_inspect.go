@@ -48,7 +48,12 @@ type networkSettings struct {
 	MacAddress             string
 	SecurityGroups         []string // names; Jackstay's own
 	container.NetworkSettings
+	Rates *rates `json:",omitempty"` // Jackstay's own
 }
+
+// rates are the limits of what goes into a container and what comes out, as
+// --net-rate-in and --net-rate-out take them.
+type rates struct{ In, Out string }
 
 func (s *Server) containerInspect(w *responseWriter, r *request) error {
 	c, err := s.engine.FindContainer(r.name())
@@ -141,6 +146,9 @@ func (s *Server) networkSettings(c *model.Container, snap *model.Snapshot, v api
 	out := networkSettings{SecurityGroups: sgNames(snap, c)}
 	out.Ports = network.PortMap{}
 	out.Networks = endpointSettings(c, snap, v)
+	if hasOwnPorts(c.Host.NetworkMode) {
+		out.Rates = &rates{In: c.Rates.In.Words(snap.Networks), Out: c.Rates.Out.Words(snap.Networks)}
+	}
 	if c.Active {
 		out.SandboxID = c.ID
 		out.SandboxKey = filepath.Join(s.runDir, "netns", c.ID)

@@ -164,7 +164,10 @@ func (s *Server) containerPrune(w *responseWriter, r *request) error {
 
 // containerUpdate changes limits and the restart policy.
 func (s *Server) containerUpdate(w *responseWriter, r *request) error {
-	var body container.UpdateConfig
+	var body struct {
+		container.UpdateConfig
+		NetRateIn, NetRateOut string // Jackstay's own, as the flags take them
+	}
 	data, err := r.body()
 	if err != nil {
 		return err
@@ -181,7 +184,7 @@ func (s *Server) containerUpdate(w *responseWriter, r *request) error {
 	if err := refuseAtUpdate(&body.Resources); err != nil {
 		return err
 	}
-	u := model.UpdateRequest{Resources: resourcesOf(&body.Resources)}
+	u := model.UpdateRequest{Resources: resourcesOf(&body.Resources), RateIn: body.NetRateIn, RateOut: body.NetRateOut}
 	if r.version.before(40) {
 		u.Resources.PidsLimit = nil
 	}

@@ -75,8 +75,10 @@ func TestUpdate(t *testing.T) {
 	equal(t, "update", f.engine.updates[0], model.UpdateRequest{
 		Resources: model.Resources{Memory: 5, PidsLimit: &zero}, RestartPolicy: &model.RestartPolicy{Name: "on-failure", MaxRetries: 3},
 	})
+	f.want("POST", "/containers/x/update", `{"NetRateIn":"1mbit,dev=2mbit","NetRateOut":"none"}`, 200, "")
+	equal(t, "rates", f.engine.updates[1], model.UpdateRequest{RateIn: "1mbit,dev=2mbit", RateOut: "none"})
 	f.want("POST", "/v1.39/containers/x/update", `{"PidsLimit":5,"RestartPolicy":{"Name":""}}`, 200, "")
-	equal(t, "old update", f.engine.updates[1], model.UpdateRequest{})
+	equal(t, "old update", f.engine.updates[2], model.UpdateRequest{})
 	for body, words := range map[string]string{
 		`{"KernelMemory":5}`:                 "KernelMemory is not supported",
 		`{"CpuRealtimePeriod":5}`:            "--cpu-rt-period",

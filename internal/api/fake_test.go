@@ -371,6 +371,13 @@ func (f *fakeEngine) RemoveLink(_ context.Context, ref, alias string) error {
 func (f *fakeEngine) Swap(_ context.Context, oldRef, newRef string) error {
 	return f.call("swap", oldRef, newRef)
 }
+func (f *fakeEngine) Overlaps(id string) []model.Overlap {
+	if id != fakeID("net-dev") {
+		return nil
+	}
+	return []model.Overlap{{NetworkID: id, Subnet: netip.MustParsePrefix("172.18.0.0/16"), Route: netip.MustParsePrefix("172.16.0.0/12"), Device: "tun0"}}
+}
+
 func (f *fakeEngine) Leases(network string) ([]model.Lease, error) {
 	return []model.Lease{
 		{Address: netip.MustParseAddr("172.17.0.1"), Container: "gateway", State: model.LeaseReserved},

@@ -81,6 +81,9 @@ func (s *Server) networkInspect(w *responseWriter, r *request) error {
 	}
 	out := dockerNetwork(n)
 	out.Containers = networkContainers(n, s.engine.Snapshot())
+	for _, o := range s.engine.Overlaps(n.ID) {
+		out.Overlaps = append(out.Overlaps, overlap{o.Subnet.String(), o.Route.String(), o.Device})
+	}
 	writeJSON(w, http.StatusOK, out)
 	return nil
 }
@@ -92,7 +95,11 @@ type networkResponse struct {
 	Containers map[string]network.EndpointResource
 	Options    map[string]string
 	Labels     map[string]string
+	// Overlaps are Jackstay's own: routes of the host where the network is.
+	Overlaps []overlap `json:",omitempty"`
 }
+
+type overlap struct{ Subnet, Route, Device string }
 
 // dockerNetwork is a network as list and inspect show it, without containers.
 func dockerNetwork(n *model.Network) networkResponse {

@@ -61,6 +61,7 @@ func TestNetworkReads(t *testing.T) {
 	}
 	f.want("GET", "/networks/none", "", 200, `"Options":{},"Labels":{}`)
 	f.want("GET", "/networks/nope", "", 404, "network nope not found")
+	f.want("GET", "/networks/dev", "", 200, `"Overlaps":[{"Subnet":"172.18.0.0/16","Route":"172.16.0.0/12","Device":"tun0"}]`)
 	f.want("GET", "/networks/dev?scope=swarm", "", 404, "network dev not found")
 	for filters, want := range map[string]string{
 		``:                                       "bridge empty host none dev",

@@ -67,7 +67,7 @@ func (s *Sandbox) Listen() netip.AddrPort {
 // Equal compares two interfaces; addresses in order.
 func (i Interface) Equal(o Interface) bool {
 	return i.Endpoint == o.Endpoint && i.Host == o.Host && i.Name == o.Name && i.Bridge == o.Bridge &&
-		i.MAC == o.MAC && i.MTU == o.MTU && slices.Equal(i.Addrs, o.Addrs)
+		i.MAC == o.MAC && i.MTU == o.MTU && i.RateIn == o.RateIn && i.RateOut == o.RateOut && slices.Equal(i.Addrs, o.Addrs)
 }
 
 // Equal compares every element.

@@ -14,4 +14,5 @@ type HostEnd struct {
 	Endpoint string // from its alias
 	Bridge   string // its master's name; empty: none
 	Up       bool
+	Altered  bool // somebody else changed its limits since they were made
 }

@@ -68,6 +68,9 @@ type Interface struct {
 	MAC      string
 	Addrs    []netip.Prefix
 	MTU      int
+	// RateIn and RateOut limit what goes into and comes out of the container
+	// here, in bits a second; 0: no limit.
+	RateIn, RateOut uint64
 }
 
 // Route is one route inside a sandbox. A zero Dst is the default route.

@@ -92,7 +92,10 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 	if err := checkConfig(&cfg); err != nil {
 		return nil, err
 	}
-	return cr, e.fill(s, cr, &req, cfg, img)
+	if err := e.fill(s, cr, &req, cfg, img); err != nil {
+		return nil, err
+	}
+	return cr, e.canLimit(ctx, cr.c.Rates)
 }
 
 // checkPlatform refuses an image of another platform than the one asked for.
@@ -129,8 +132,12 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 	if cr.asked, err = resolveNetworks(s, req); err != nil {
 		return err
 	}
-	if cr.opts.mac != "" && req.MAC != "" {
-		return errs.New(errs.Invalid, "conflicting options: --mac-address %s and --mac-from: give one of them", req.MAC)
+	given := req.MAC
+	if given == "" && len(cr.asked) > 0 {
+		given = cr.asked[0].MAC
+	}
+	if cr.opts.mac != "" && given != "" {
+		return errs.New(errs.Invalid, "conflicting options: --mac-address %s and --mac-from: give one of them", given)
 	}
 	if cr.opts.mac != "" {
 		if len(cr.asked) == 0 {
@@ -145,6 +152,13 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 	}
 	c.Host = req.Host
 	c.Host.StrictLinks = cr.opts.strict
+	var networks []string
+	for _, r := range cr.asked {
+		networks = append(networks, r.Network)
+	}
+	if c.Rates, err = cr.opts.rates.apply(s, c, networks); err != nil {
+		return err
+	}
 	if err := completeHost(s, &c.Host); err != nil {
 		return err
 	}

@@ -82,9 +82,10 @@ type Engine struct {
 	clock   Clock
 	id      string // the engine's own, kept under Root
 
-	events  *bus
-	waiters *waiters
-	execs   *execs
+	events   *bus
+	overlaps *overlaps
+	waiters  *waiters
+	execs    *execs
 
 	mu    sync.Mutex
 	lives map[string]*live // by container ID
@@ -125,10 +126,11 @@ func New(o Options) (*Engine, error) {
 	return &Engine{
 		store: o.Store, network: o.Network, runtime: o.Runtime, images: o.Images, host: o.Host,
 		opt: o, log: o.Log, clock: o.Clock, id: id,
-		events:  newBus(),
-		waiters: newWaiters(),
-		execs:   newExecs(),
-		lives:   map[string]*live{}, finished: make(chan struct{}),
+		events:   newBus(),
+		overlaps: newOverlaps(),
+		waiters:  newWaiters(),
+		execs:    newExecs(),
+		lives:    map[string]*live{}, finished: make(chan struct{}),
 		ctx: ctx, cancel: cancel,
 	}, nil
 }
@@ -143,6 +145,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			close(e.finished)
 		})
 	}
+	e.goWork(func() { e.followRoutes(ctx) })
 	exits := e.runtime.Exits()
 	for {
 		select {

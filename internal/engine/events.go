@@ -123,6 +123,9 @@ func (e *Engine) containerEvent(c *model.Container, action string, attrs ...stri
 }
 
 func (e *Engine) networkEvent(n *model.Network, action string, attrs ...string) {
+	if action == "create" || action == "destroy" {
+		e.overlaps.look()
+	}
 	a := map[string]string{"name": n.Name, "type": n.Driver}
 	e.Emit(model.Event{Type: "network", Action: action, ID: n.ID, Attributes: pairs(a, attrs)})
 }

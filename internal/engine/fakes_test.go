@@ -37,8 +37,11 @@ type world struct {
 	routes    []netip.Prefix
 	addresses map[netip.Addr]string // somebody's already
 	foreign   map[uint16]bool       // host ports of other programs
-	pids      int
-	exits     chan Exit // of the engine that lives now
+	noRates   error                 // what the kernel lacks
+	// routesMoved signals that routes are others.
+	routesMoved chan struct{}
+	pids        int
+	exits       chan Exit // of the engine that lives now
 
 	calls    int
 	failAt   int    // the call that fails, counted from one
@@ -61,7 +64,7 @@ type proc struct {
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, root: t.TempDir(), rootfs: t.TempDir(), procs: map[string]*proc{}, layers: map[string]bool{},
-		images: map[string]model.Image{}, foreign: map[uint16]bool{}, pids: 100, clock: newFakeClock(),
+		routesMoved: make(chan struct{}, 1), images: map[string]model.Image{}, foreign: map[uint16]bool{}, pids: 100, clock: newFakeClock(),
 	}
 	w.images["img"] = model.Image{ID: "sha256:1111", Platform: "linux/amd64", Config: model.Config{Cmd: []string{"serve"}}}
 	return w
@@ -247,12 +250,33 @@ func (h *fakeHost) Routes(context.Context) ([]netip.Prefix, error) {
 	return h.w.routes, h.hit("Host.Routes")
 }
 
+func (h *fakeHost) RouteDevices(context.Context) (map[netip.Prefix]string, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	out := map[netip.Prefix]string{}
+	for _, p := range h.w.routes {
+		out[p] = "eth0"
+	}
+	return out, nil
+}
+
+func (h *fakeHost) WatchRoutes(context.Context, func(netip.Prefix) bool) (<-chan struct{}, error) {
+	return h.w.routesMoved, nil
+}
+
 func (h *fakeHost) ForeignLink(_ context.Context, name string) (bool, error) {
 	return name == "eth0", h.hit("Host.ForeignLink")
 }
 
 func (h *fakeHost) Addresses(context.Context) (map[netip.Addr]string, error) {
 	return h.w.addresses, h.hit("Host.Addresses")
+}
+
+func (h *fakeHost) CanLimitRates(context.Context) error {
+	if h.w.noRates != nil {
+		return h.w.noRates
+	}
+	return h.hit("Host.CanLimitRates")
 }
 
 func (h *fakeHost) Device(_ context.Context, name string) error {

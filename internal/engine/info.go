@@ -21,6 +21,9 @@ func (e *Engine) Info(ctx context.Context) (model.Info, error) {
 		SecurityOptions:     []string{"name=seccomp,profile=builtin"},
 		DefaultAddressPools: e.opt.Pools,
 	}
+	for _, o := range e.Overlaps("") {
+		in.Warnings = append(in.Warnings, "WARNING: "+e.overlapWords(o))
+	}
 	for _, c := range e.store.Snapshot().Containers {
 		in.Containers++
 		switch {

@@ -20,6 +20,7 @@ type options struct {
 	groups []string   // security groups: sg
 	later  []linkSpec // links whose targets may come later: link-later
 	strict bool       // links join no networks: strict
+	rates  rateWishes // net-rate-in, net-rate-out
 }
 
 // readOption is how each option is read, by the label's name without the prefix.
@@ -53,6 +54,16 @@ var readOption = map[string]func(o *options, value string) error{
 			return errs.New(errs.Invalid, "give true or false")
 		}
 		return nil
+	},
+	"net-rate-in": func(o *options, value string) error {
+		w, err := parseRateWish(value)
+		o.rates.in = &w
+		return err
+	},
+	"net-rate-out": func(o *options, value string) error {
+		w, err := parseRateWish(value)
+		o.rates.out = &w
+		return err
 	},
 }
 

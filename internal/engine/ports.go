@@ -149,6 +149,12 @@ type Host interface {
 	// Routes gives every prefix the host has a route or an address for, except
 	// default routes and those through our own bridges.
 	Routes(ctx context.Context) ([]netip.Prefix, error)
+	// RouteDevices is Routes with the device that each leads to.
+	RouteDevices(ctx context.Context) (map[netip.Prefix]string, error)
+	// WatchRoutes signals that a route or an address which matters came or went,
+	// until ctx ends; the zero prefix stands for whatever a link that goes down
+	// takes along.
+	WatchRoutes(ctx context.Context, matters func(netip.Prefix) bool) (<-chan struct{}, error)
 	// ForeignLink tells whether the host has a link of that name that isn't ours.
 	ForeignLink(ctx context.Context, name string) (bool, error)
 	// Addresses gives those that are somebody's already, with whose they are: the
@@ -157,4 +163,7 @@ type Host interface {
 	// Device says whether floating IPs can be put on the link of that name:
 	// errs.NotFound without one, errs.Invalid for one of our own.
 	Device(ctx context.Context, name string) error
+	// CanLimitRates names what the kernel lacks for limiting containers' rates,
+	// as errs.Unavailable.
+	CanLimitRates(ctx context.Context) error
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/jackstay/jackstay/internal/store"
 )
 
-// UpdateContainer changes limits and restart policy, of a running container too.
+// UpdateContainer changes limits, of rates too, and the restart policy, of a
+// running container too.
 func (e *Engine) UpdateContainer(ctx context.Context, ref string, u model.UpdateRequest) (warnings []string, err error) {
 	c, err := e.FindContainer(ref)
 	if err != nil {
@@ -27,6 +28,10 @@ func (e *Engine) UpdateContainer(ctx context.Context, ref string, u model.Update
 	if err := checkResources(merged, true); err != nil {
 		return nil, err
 	}
+	rates, err := parseRateWishes(u)
+	if err != nil {
+		return nil, err
+	}
 	if u.RestartPolicy != nil {
 		if err := checkRestartPolicy(*u.RestartPolicy); err != nil {
 			return nil, err
@@ -35,8 +40,13 @@ func (e *Engine) UpdateContainer(ctx context.Context, ref string, u model.Update
 			return nil, errs.New(errs.Invalid, "Restart policy cannot be updated because AutoRemove is enabled for the container")
 		}
 	}
+	undo, words, err := e.updateRates(ctx, c, rates)
+	if err != nil {
+		return nil, err
+	}
 	if c.State.Running() && merged != c.Host.Resources {
 		if err := e.runtime.Update(ctx, c.ID, merged); err != nil {
+			undo()
 			return nil, fmt.Errorf("cannot update container %s: %w", c.ID, err)
 		}
 	}
@@ -50,7 +60,7 @@ func (e *Engine) UpdateContainer(ctx context.Context, ref string, u model.Update
 	if err != nil {
 		return nil, err
 	}
-	e.containerEvent(c, "update")
+	e.containerEvent(c, "update", words...)
 	return nil, nil
 }
 

@@ -37,6 +37,9 @@ type Container struct {
 	// connections to it; none: everybody who reaches it.
 	SecurityGroups []string `json:",omitempty"`
 
+	// Rates limit what goes into it and what comes out.
+	Rates Rates `json:",omitzero"`
+
 	// LostNetworks are the names of networks that were removed while it was
 	// stopped: it can't start until it is disconnected from them.
 	LostNetworks []string

@@ -32,6 +32,15 @@ type Lease struct {
 	State       LeaseState
 }
 
+// Overlap is a route or an address of the host's that is where a network is, so
+// that not everybody there is reached.
+type Overlap struct {
+	NetworkID string
+	Subnet    netip.Prefix // the network's
+	Route     netip.Prefix // the host's
+	Device    string       // that the route leads to; empty: none
+}
+
 // LeaseState says what an address is taken by.
 type LeaseState string
 

@@ -95,6 +95,9 @@ type RemoveOptions struct {
 type UpdateRequest struct {
 	Resources     Resources // zero fields leave as is
 	RestartPolicy *RestartPolicy
+	// RateIn and RateOut are limits as --net-rate-in takes them:
+	// RATE, NETWORK=RATE, or several with commas.
+	RateIn, RateOut string
 }
 
 // Event is something that happened, in Docker's words.

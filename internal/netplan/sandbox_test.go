@@ -17,6 +17,7 @@ func TestPlanWhole(t *testing.T) {
 	c := w.container("aaaaaaaaaaaabbbb", "Web")
 	c.Config.Hostname = "www"
 	c.Config.Domainname = "example.org"
+	c.Rates = model.Rates{In: model.Rate{Every: 5e6, On: map[string]uint64{"netdev": 7e6}}, Out: model.Rate{Every: 9e6, On: map[string]uint64{"other": 1e6}}}
 	e := w.join(c, "netdev", "10.1.0.2")
 	e.Aliases = []string{"Site"}
 	publish(c, "0.0.0.0", 8080, 80, "tcp")
@@ -36,7 +37,7 @@ func TestPlanWhole(t *testing.T) {
 			Container: c.ID,
 			Interfaces: []desired.Interface{{
 				Endpoint: e.ID, Host: host, Name: "eth0", Bridge: "jk-netdev", MAC: mac,
-				Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24")}, MTU: 1400,
+				Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24")}, MTU: 1400, RateIn: 7e6, RateOut: 9e6,
 			}},
 			Routes: []desired.Route{{Via: netip.MustParseAddr("10.1.0.1"), Dev: "eth0"}},
 			Sysctls: map[string]string{

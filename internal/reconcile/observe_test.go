@@ -23,6 +23,7 @@ func TestRepair(t *testing.T) {
 		"bridge deleted":         func(h *fake.Host) { h.DeleteLink("jk-a") },
 		"both bridges deleted":   func(h *fake.Host) { h.DeleteLink("jk-a"); h.DeleteLink("jk-b") },
 		"bridge's address moved": func(h *fake.Host) { h.SetAddress("jk-b", "10.0.0.1/8") },
+		"limits taken off":       func(h *fake.Host) { h.DropRates("jvc1b") },
 		"veth deleted":           func(h *fake.Host) { h.DeleteLink("jvc1b") },
 		"namespace deleted":      func(h *fake.Host) { h.DeleteNamespace("c2") },
 		"everything deleted": func(h *fake.Host) {

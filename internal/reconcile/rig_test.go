@@ -41,6 +41,7 @@ func world(boxes ...box) *desired.State {
 			sb.Interfaces = append(sb.Interfaces, desired.Interface{
 				Endpoint: b.id + string(n), Host: "jv" + b.id + string(n), Name: fmt.Sprint("eth", i), Bridge: "jk-" + string(n),
 				MAC: fmt.Sprintf("02:42:ac:%02x:%02x:%02x", n, number(b.id)>>8, number(b.id)&255), Addrs: []netip.Prefix{netip.PrefixFrom(addr(b.id, n), 16)},
+				RateOut: map[rune]uint64{'b': 1e6}[n],
 			})
 		}
 		if len(b.nets) > 0 {

@@ -8,6 +8,7 @@
 //	swap.go     swap
 //	fip*.go     fip, fip pool
 //	sg*.go      sg: security groups
+//	rates.go    update --net-rate-in, --net-rate-out
 //	options.go  options of ours on Docker's commands
 package extensions
 
@@ -29,10 +30,15 @@ func Add(root *cobra.Command, dockerCli command.Cli) {
 			addPortCommands(c, dockerCli)
 		case "network":
 			c.AddCommand(leasesCommand(dockerCli))
+		case "update":
+			addRateFlags(c, dockerCli)
 		case "container":
 			for _, sub := range c.Commands() {
-				if sub.Name() == "port" {
+				switch sub.Name() {
+				case "port":
 					addPortCommands(sub, dockerCli)
+				case "update":
+					addRateFlags(sub, dockerCli)
 				}
 			}
 		}

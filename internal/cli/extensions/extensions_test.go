@@ -79,7 +79,12 @@ func run(t *testing.T, args ...string) (asked []string, out string, err error) {
 		fmt.Fprintln(&stdout, "docker's port", args)
 		return nil
 	}}
-	root.AddCommand(port, &cobra.Command{Use: "network"}, &cobra.Command{Use: "container"})
+	update := &cobra.Command{Use: "update", Args: cobra.MinimumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+		fmt.Fprintln(&stdout, "docker's update", args)
+		return nil
+	}}
+	update.Flags().String("memory", "", "")
+	root.AddCommand(port, update, &cobra.Command{Use: "network"}, &cobra.Command{Use: "container"})
 	Add(root, dockerCli)
 	root.SetArgs(args)
 	root.SetOut(io.Discard)
@@ -128,6 +133,11 @@ func TestCommandLines(t *testing.T) {
 		{"sg attach web,db one", "POST /containers/one/sg?sg=web&sg=db", "", ""},
 		{"sg detach web one", "DELETE /containers/one/sg?sg=web", "", ""},
 		{"sg mv", "", "", "unknown command: jackstay sg mv"},
+		{"update --net-rate-in 10mbit web db", "POST /containers/web/update {\"NetRateIn\":\"10mbit\"}\nPOST /containers/db/update", "web\ndb\n", ""},
+		{"update --net-rate-out none --net-rate-out dev=1mbit web", `{"NetRateOut":"none,dev=1mbit"}`, "web\n", ""},
+		{"update --net-rate-out 1mbit --memory 5m web", `POST /containers/web/update {"NetRateOut":"1mbit"}`, "docker's update [web]\n", ""},
+		{"update --net-rate-out 1mbit --memory 5m nobody", "POST /containers/nobody/update", "", "No such container: nobody"},
+		{"update --memory 5m web", "", "docker's update [web]\n", ""},
 		{"swap old new", "POST /containers/old/swap?with=new", "", ""},
 	} {
 		asked, out, err := run(t, strings.Fields(c.line)...)

@@ -56,6 +56,9 @@ func (h *Host) Dump() string {
 
 func (k *link) String() string {
 	s := fmt.Sprintf("%s alias=%s mac=%s mtu=%d up=%t addrs=%v", k.name, k.alias, k.mac, k.mtu, k.up, k.prefixes())
+	if k.limits != (rates{}) {
+		s += fmt.Sprintf(" limits=%+v", k.limits)
+	}
 	if len(k.marked) > 0 {
 		s += fmt.Sprintf(" marked=%v", slices.Sorted(maps.Keys(k.marked)))
 	}

@@ -56,6 +56,13 @@ type link struct {
 	addrs                    map[string]bool
 	marked                   map[string]bool // addresses with our mark, on others' links
 	peerNS, peer             string          // of the host end of a veth pair
+	limits                   rates           // of the host end of a veth pair
+}
+
+// rates are the limits of a host end, and whether somebody else took them off.
+type rates struct {
+	in, out uint64
+	altered bool
 }
 
 type namespace struct {

@@ -44,7 +44,7 @@ func (l *Links) Observe(context.Context) (desired.Observed, error) {
 				}
 				o.Bridges[name] = b
 			default:
-				o.HostEnds[name] = desired.HostEnd{Endpoint: owner, Bridge: k.master, Up: k.up}
+				o.HostEnds[name] = desired.HostEnd{Endpoint: owner, Bridge: k.master, Up: k.up, Altered: k.limits.altered}
 			}
 		}
 		for id := range l.h.ns {

@@ -47,6 +47,14 @@ func (h *Host) SetAddress(name string, addrs ...string) {
 	signal(h.linksWatch)
 }
 
+// DropRates has another program take the limits off a host end: tc qdisc del.
+func (h *Host) DropRates(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.links[name].limits = rates{altered: true}
+	signal(h.linksWatch)
+}
+
 // Flush has another program flush the ruleset: nft flush ruleset.
 func (h *Host) Flush() {
 	h.mu.Lock()

@@ -115,6 +115,18 @@ func (l *Links) ensureInterface(container string, i desired.Interface) error {
 	if err != nil {
 		return err
 	}
+	limits := rates{in: i.RateIn, out: i.RateOut}
+	err = l.inside(container, fmt.Sprintf("limit %s %+v", i.Host, limits),
+		func(*namespace) bool { k := h.links[i.Host]; return k == nil || k.limits == limits },
+		func(*namespace) error {
+			if k := h.links[i.Host]; k != nil {
+				k.limits = limits
+			}
+			return nil
+		})
+	if err != nil {
+		return err
+	}
 	err = l.inside(container, "master "+i.Host+" "+i.Bridge,
 		func(*namespace) bool { k := h.links[i.Host]; return k != nil && k.master == i.Bridge && k.up },
 		func(*namespace) error { return h.enslave(i.Host, i.Bridge) })
@@ -264,7 +276,8 @@ func (l *Links) ObserveSandbox(_ context.Context, s *desired.Sandbox) (intact bo
 		}
 		for _, i := range s.Interfaces {
 			k, host := n.links[i.Name], h.links[i.Host]
-			if k == nil || host == nil || host.peerNS != s.Container || host.peer != i.Name || host.master != i.Bridge || !host.up {
+			if k == nil || host == nil || host.peerNS != s.Container || host.peer != i.Name || host.master != i.Bridge || !host.up ||
+				host.limits != (rates{in: i.RateIn, out: i.RateOut}) {
 				return nil
 			}
 			if _, change := (wish{mac: i.MAC, mtu: i.MTU, addrs: i.Addrs}).next(k); change != nil {

@@ -3,6 +3,7 @@
 package hostinfo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/kernel/link"
 	"github.com/jackstay/jackstay/internal/kernel/netns"
 )
 
@@ -34,6 +36,14 @@ func Probe() error {
 		return errs.Wrap(errs.Unavailable, err)
 	}
 	return nil
+}
+
+// CanLimitRates names what the kernel lacks for limiting containers' rates.
+func (h *Host) CanLimitRates(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return netns.Try(link.TryRates)
 }
 
 func named(name string) netlink.LinkAttrs {

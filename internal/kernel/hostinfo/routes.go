@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -51,17 +52,24 @@ func (h *Host) ForeignLink(_ context.Context, name string) (bool, error) {
 // (0.0.0.0/1 and 128.0.0.0/1, by which VPNs say default, too), loopback,
 // link-local and multicast prefixes, and all that leads over our own bridges.
 func (h *Host) Routes(ctx context.Context) ([]netip.Prefix, error) {
+	found, err := h.RouteDevices(ctx)
+	return slices.SortedFunc(maps.Keys(found), netip.Prefix.Compare), err
+}
+
+// RouteDevices is Routes with the device by which the host reaches each; empty
+// where there is none, as for an unreachable one.
+func (h *Host) RouteDevices(ctx context.Context) (map[netip.Prefix]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	ours, err := h.ownBridges()
+	names, ours, err := h.devices()
 	if err != nil {
 		return nil, err
 	}
-	found := map[netip.Prefix]struct{}{}
+	found := map[netip.Prefix]string{}
 	add := func(index int, n *net.IPNet) {
-		if p, ok := prefix(n); ok && !ours[index] && counts(p) {
-			found[p] = struct{}{}
+		if p, ok := prefix(n); ok && !ours[index] && counts(p) && found[p] == "" {
+			found[p] = names[index]
 		}
 	}
 	routes, err := h.routes()
@@ -81,26 +89,23 @@ func (h *Host) Routes(ctx context.Context) ([]netip.Prefix, error) {
 	for _, a := range addrs {
 		add(a.LinkIndex, a.IPNet)
 	}
-	out := make([]netip.Prefix, 0, len(found))
-	for p := range found {
-		out = append(out, p)
-	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return out, nil
+	return found, nil
 }
 
-func (h *Host) ownBridges() (map[int]bool, error) {
+// devices gives the names of the host's links, and which of them are ours.
+func (h *Host) devices() (names map[int]string, ours map[int]bool, err error) {
 	var links []netlink.Link
 	if err := again(func() (err error) { links, err = h.nl.LinkList(); return }); err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
+		return nil, nil, fmt.Errorf("list links: %w", err)
 	}
-	ours := map[int]bool{}
+	names, ours = map[int]string{}, map[int]bool{}
 	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
 		if strings.HasPrefix(l.Attrs().Alias, link.Alias) {
 			ours[l.Attrs().Index] = true
 		}
 	}
-	return ours, nil
+	return names, ours, nil
 }
 
 // routes gives all tables but the local one, which repeats the addresses.

@@ -75,9 +75,15 @@ func must(t *testing.T, err error) {
 // ip runs ip(8) on the host, with words separated by blanks.
 func ip(t *testing.T, line string) string {
 	t.Helper()
-	out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput()
+	return program(t, "ip", line)
+}
+
+// program runs a program on the host, with words separated by blanks.
+func program(t *testing.T, name, line string) string {
+	t.Helper()
+	out, err := exec.Command(name, strings.Fields(line)...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("ip %s: %v: %s", line, err, out)
+		t.Fatalf("%s %s: %v: %s", name, line, err, out)
 	}
 	return string(out)
 }

@@ -2,7 +2,10 @@
 
 package link
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // ledger remembers every link of ours as we last made or saw it. The watch
 // compares what is with it: that tells changes by others from our own, which
@@ -21,8 +24,9 @@ type shape struct {
 	alias  string
 	master int
 	up     bool
-	mac    string // of a bridge
-	addrs  string // of a bridge: sorted, link-local ones left out
+	mac    string  // of a bridge
+	addrs  string  // of a bridge: sorted, link-local ones left out
+	rates  buckets // of a host end
 }
 
 func newLedger() *ledger {
@@ -81,6 +85,16 @@ func (l *ledger) replace(seen map[string]shape) {
 	}
 }
 
+// limit notes the limits that a host end was seen to have rightly.
+func (l *ledger) limit(name string, rates buckets) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s, ok := l.links[name]; ok {
+		s.rates = rates
+		l.links[name] = s
+	}
+}
+
 func (l *ledger) forget(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,6 +136,22 @@ func (l *ledger) get(name string) (s shape, known, busy bool) {
 	defer l.mu.Unlock()
 	s, known = l.links[name]
 	return s, known, l.busy[name] > 0
+}
+
+// limitedBy is byIndex, but for a device for limits it gives the host end.
+func (l *ledger) limitedBy(index int) (string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name, ok := l.index[index]
+	if !strings.HasPrefix(name, ratePrefix) {
+		return name, ok
+	}
+	for end, s := range l.links {
+		if s.alias == l.links[name].alias && end != name {
+			return end, true
+		}
+	}
+	return name, ok
 }
 
 func (l *ledger) byIndex(index int) (string, bool) {

@@ -3,6 +3,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 	for a := range out.Addresses {
 		h.placed.put(a.Addr)
 	}
-	seen := map[string]shape{}
+	seen, lost := map[string]shape{}, orphans(links)
 	for _, l := range links {
 		id, ours := owner(l)
 		if !ours {
@@ -60,7 +61,15 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 			s.mac, s.addrs = a.HardwareAddr.String(), addrText(addrs[a.Index])
 			out.Bridges[a.Name] = observedBridge(l, id, addrs[a.Index])
 		case "veth":
-			out.HostEnds[a.Name] = desired.HostEnd{Endpoint: id, Bridge: byIndex[a.MasterIndex], Up: up(l)}
+			was, _, _ := h.known.get(a.Name)
+			s.rates = was.rates
+			out.HostEnds[a.Name] = desired.HostEnd{
+				Endpoint: id, Bridge: byIndex[a.MasterIndex], Up: up(l), Altered: h.ratesDiffer(l, was.rates),
+			}
+		case "ifb":
+			if _, alone := lost[a.Name]; alone {
+				out.HostEnds[a.Name] = desired.HostEnd{Endpoint: id}
+			}
 		default:
 			continue
 		}
@@ -182,5 +191,17 @@ func (v *visit) interfaceIntact(i *desired.Interface, inner netlink.Link) (bool,
 			return false, nil
 		}
 	}
+	return v.ratesIntact(i, outer)
+}
+
+// ratesIntact looks at the limits of a host end, and has the watch keep them
+// in sight from then on.
+func (v *visit) ratesIntact(i *desired.Interface, outer netlink.Link) (bool, error) {
+	want := wantedBuckets(i, cmp.Or(i.MTU, outer.Attrs().MTU))
+	have, err := v.host.buckets(outer, i.Endpoint)
+	if err != nil || have != want {
+		return false, err
+	}
+	v.host.known.limit(i.Host, want)
 	return true, nil
 }

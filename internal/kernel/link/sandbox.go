@@ -3,6 +3,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -112,6 +113,11 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	}
 	v.found = v.found || !fresh
 	v.index[i.Name] = inner.Attrs().Index
+	// Before it goes up: not one packet passes without its limit.
+	rates, err := v.host.setRates(i, outer, cmp.Or(i.MTU, outer.Attrs().MTU), fresh)
+	if err != nil {
+		return err
+	}
 	if err := v.setOuter(i, outer, master); err != nil {
 		return err
 	}
@@ -119,7 +125,7 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 		return err
 	}
 	v.host.known.remember(i.Host, shape{
-		index: outer.Attrs().Index, alias: Alias + i.Endpoint, master: master, up: true,
+		index: outer.Attrs().Index, alias: Alias + i.Endpoint, master: master, up: true, rates: rates,
 	}, v.container)
 	if !fresh {
 		return nil
@@ -253,20 +259,35 @@ func hostEnds(s *desired.Sandbox) []string {
 	return names
 }
 
-// DeleteHostEnd deletes a veth pair of ours by its host end.
+// DeleteHostEnd deletes a veth pair of ours by its host end, with the device
+// that limits what comes out of it; or such a device that is left alone.
 func (h *Host) DeleteHostEnd(_ context.Context, name string) error {
+	was, _, _ := h.known.get(name)
 	h.known.forget(name)
 	l, err := find(h.nl, name)
-	if err != nil || l == nil {
+	if err != nil {
 		return err
 	}
-	if _, ours := owner(l); !ours || l.Type() != "veth" {
-		return errs.New(errs.Conflict, "link %s: not deleted, for it is not Jackstay's", name)
+	endpoint, _ := strings.CutPrefix(was.alias, Alias)
+	if l != nil {
+		id, ours := owner(l)
+		if !ours || l.Type() != "veth" && l.Type() != "ifb" {
+			return errs.New(errs.Conflict, "link %s: not deleted, for it is not Jackstay's", name)
+		}
+		if l.Type() == "ifb" {
+			if end, err := find(h.nl, usualHostEnd(id)); err != nil || end != nil {
+				return err // its host end was made meanwhile
+			}
+		}
+		if err := deleteLink(l); err != nil {
+			return fmt.Errorf("delete veth pair %s: %w", name, err)
+		}
+		endpoint = id
 	}
-	if err := deleteLink(l); err != nil {
-		return fmt.Errorf("delete veth pair %s: %w", name, err)
+	if endpoint == "" {
+		return nil
 	}
-	return nil
+	return h.dropRateDevice(endpoint)
 }
 
 // short is how people see an ID.

@@ -39,7 +39,7 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 		return nil, err
 	}
 	signal := make(chan struct{}, 1)
-	w := &watcher{host: h, signal: signal, touched: make(chan string, 1024)}
+	w := &watcher{host: h, signal: signal, port: h.wire.port(), touched: make(chan string, 1024)}
 	go w.judge(ctx)
 	go w.listen(ctx, sock)
 	return signal, nil
@@ -47,7 +47,7 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 
 func subscribe() (*nl.NetlinkSocket, error) {
 	sock, err := nl.SubscribeAt(netns.None(), netns.None(), unix.NETLINK_ROUTE,
-		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_NETCONF)
+		unix.RTNLGRP_LINK, unix.RTNLGRP_TC, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_NETCONF)
 	if err != nil {
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
@@ -60,6 +60,7 @@ func subscribe() (*nl.NetlinkSocket, error) {
 type watcher struct {
 	host    *Host
 	signal  chan struct{}
+	port    uint32      // of the socket through which we ask for limits
 	touched chan string // names of links to look at; "" to have everything observed
 }
 
@@ -101,6 +102,9 @@ func (w *watcher) receive(ctx context.Context, sock *nl.NetlinkSocket) error {
 			continue
 		}
 		for _, m := range msgs {
+			if trafficControl(m.Header.Type) && m.Header.Pid == w.port {
+				continue // we asked
+			}
 			if name, ok := w.subject(m.Header.Type, m.Data); ok {
 				w.touch(ctx, name)
 			}
@@ -123,7 +127,12 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 			return "", false
 		}
 		// By index: a link that was renamed is still the one we know.
-		return w.host.known.byIndex(int(nl.DeserializeIfInfomsg(data).Index))
+		return w.host.known.limitedBy(int(nl.DeserializeIfInfomsg(data).Index))
+	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER:
+		if len(data) < nl.SizeofTcMsg {
+			return "", false
+		}
+		return w.host.known.limitedBy(int(nl.DeserializeTcMsg(data).Ifindex))
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if len(data) < unix.SizeofIfAddrmsg {
 			return "", false
@@ -139,6 +148,10 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+func trafficControl(kind uint16) bool {
+	return kind >= unix.RTM_NEWQDISC && kind <= unix.RTM_GETTFILTER
 }
 
 // tookOff tells whether a message says that somebody else took an address of
@@ -217,7 +230,8 @@ func (h *Host) differs(name string, want shape) bool {
 			return true
 		}
 	}
-	return have != want && !h.stale(name, want)
+	have.rates = want.rates
+	return (have != want || h.ratesDiffer(l, want.rates)) && !h.stale(name, want)
 }
 
 // stale tells that what we compared with has been changed by us meanwhile.

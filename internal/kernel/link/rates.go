@@ -1,0 +1,271 @@
+//go:build linux
+
+package link
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/errs"
+)
+
+// A container's rates are limited at the host end of its pair, where it can't
+// lift them: what goes in by a token bucket (tc-tbf(8)) on the host end itself,
+// what comes out by one on a device of its own (ifb), to which all that the host
+// end receives is redirected and from where it goes its way.
+const (
+	// ratePrefix begins the name of such a device; its endpoint's ID follows.
+	ratePrefix = "ji"
+	// rateHandle and ratePriority mark the buckets and the redirection as ours.
+	rateHandle   = 0x6a6b << 16
+	ratePriority = 0x6a6b
+)
+
+// What a bucket holds, in time at its rate and at least: enough for a timer's
+// lateness on a busy machine, where with 5 ms a thirtieth of the rate was lost,
+// and for a few packets. What waits before it: enough for a TCP connection to
+// keep it busy.
+const (
+	burstTime, burstFrames = 20, 8 // milliseconds, frames of full size
+	queueTime, queueBytes  = 50, 32 << 10
+)
+
+// bucket is a token bucket as the kernel has it; zero: none.
+type bucket struct {
+	rate  uint64 // bytes a second
+	queue uint32 // bytes that may wait
+}
+
+// buckets are the two of a host end.
+type buckets struct{ in, out bucket }
+
+// bucketFor gives the bucket of a rate in bits a second on a link. A user counts
+// what programs send and get; the kernel counts frames with all their headers.
+// So the bucket has more by what a full frame of TCP has.
+func bucketFor(bits uint64, mtu int) bucket {
+	if bits == 0 {
+		return bucket{}
+	}
+	const ethernet, headers = 14, 52 // IPv4, TCP and its timestamps
+	frame, payload := uint64(mtu+ethernet), uint64(max(mtu-headers, mtu/2))
+	rate := bits * frame / payload / 8
+	return bucket{rate: rate, queue: uint32(max(rate*queueTime/1000, queueBytes)) + burstOf(rate, mtu)}
+}
+
+// burstOf is how many bytes a bucket holds. A packet of the kernel's offloads
+// that is larger is cut into frames, and a frame that is larger would be lost
+// (net/sched/sch_tbf.c: tbf_enqueue).
+func burstOf(rate uint64, mtu int) uint32 {
+	return uint32(max(rate*burstTime/1000, uint64(burstFrames*(mtu+18))))
+}
+
+func wantedBuckets(i *desired.Interface, mtu int) buckets {
+	return buckets{bucketFor(i.RateIn, mtu), bucketFor(i.RateOut, mtu)}
+}
+
+func rateDevice(endpoint string) string { return ratePrefix + short(endpoint) }
+
+// setRates gives a host end its limits and takes away those that are not
+// wanted. A pair made just now that is to have none costs nothing.
+func (h *Host) setRates(i *desired.Interface, outer netlink.Link, mtu int, fresh bool) (buckets, error) {
+	want := wantedBuckets(i, mtu)
+	var have buckets
+	if !fresh {
+		var err error
+		if have, err = h.buckets(outer, i.Endpoint); err != nil {
+			return want, err
+		}
+	}
+	if want.in != have.in {
+		if err := h.setBucket(outer, want.in, mtu); err != nil {
+			return want, fmt.Errorf("limit what goes in: %w", err)
+		}
+	}
+	switch {
+	case want.out == have.out && !fresh && want.out == (bucket{}):
+		return want, h.dropRateDevice(i.Endpoint) // if one was left without its redirection
+	case want.out == have.out:
+		return want, nil
+	case want.out == (bucket{}):
+		return want, h.freeOutgoing(outer, i.Endpoint)
+	}
+	if err := h.limitOutgoing(outer, i.Endpoint, want.out, mtu); err != nil {
+		return want, fmt.Errorf("limit what comes out: %w", err)
+	}
+	return want, nil
+}
+
+// setBucket puts a bucket on a link, changes the one it has, where what waits
+// keeps its place, or takes ours away.
+func (h *Host) setBucket(l netlink.Link, b bucket, mtu int) error {
+	q := &netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: rateHandle, Parent: netlink.HANDLE_ROOT},
+		Rate:       b.rate, Limit: b.queue,
+	}
+	if b == (bucket{}) {
+		if err := retryDelete(func() error { return h.nl.QdiscDel(q) }); err != nil {
+			return fmt.Errorf("take the token bucket off %s: %w", l.Attrs().Name, err)
+		}
+		return nil
+	}
+	q.Buffer = netlink.Xmittime(b.rate, burstOf(b.rate, mtu))
+	return lacks(retry(func() error { return h.nl.QdiscReplace(q) }), "token buckets", "sch_tbf", "CONFIG_NET_SCH_TBF")
+}
+
+// limitOutgoing makes the device with its bucket, or corrects it, and then
+// redirects to it.
+func (h *Host) limitOutgoing(outer netlink.Link, endpoint string, b bucket, mtu int) error {
+	dev, err := h.rateDevice(endpoint)
+	if err != nil {
+		return err
+	}
+	if err := h.setBucket(dev, b, mtu); err != nil {
+		return err
+	}
+	if h.redirected(outer, dev.Attrs().Index) {
+		return nil
+	}
+	return h.redirect(outer, dev.Attrs().Index)
+}
+
+// rateDevice finds the endpoint's device or makes it, up and with our alias.
+func (h *Host) rateDevice(endpoint string) (netlink.Link, error) {
+	name := rateDevice(endpoint)
+	l, err := find(h.nl, name)
+	if err != nil {
+		return nil, err
+	}
+	if l != nil && !ownRateDevice(l, endpoint) {
+		return nil, errs.New(errs.Conflict,
+			"the host has a %s named %s which is not Jackstay's: delete or rename it (ip link del %s)", l.Type(), name, name)
+	}
+	if l == nil {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues = name, 1, 1
+		err := retryAdd(func() error { return h.nl.LinkAdd(&netlink.Ifb{LinkAttrs: attrs}) })
+		if err := lacks(err, "intermediate functional blocks", "ifb", "CONFIG_IFB"); err != nil {
+			return nil, err
+		}
+		if l, err = find(h.nl, name); err != nil {
+			return nil, err
+		}
+		if l == nil {
+			return nil, errs.New(errs.Unavailable, "%s is made and gone again: another program deletes it", name)
+		}
+	}
+	if l.Attrs().Alias == "" || !up(l) {
+		if err := h.wire.apply(setting{index: l.Attrs().Index, alias: Alias + endpoint, up: true}); err != nil {
+			return nil, fmt.Errorf("set up %s: %w", name, err)
+		}
+	}
+	h.known.remember(name, shape{index: l.Attrs().Index, alias: Alias + endpoint, up: true}, "")
+	return l, nil
+}
+
+// ownRateDevice tells whether a link is the endpoint's device. One without an
+// alias is: a crash came between making and naming it.
+func ownRateDevice(l netlink.Link, endpoint string) bool {
+	alias := l.Attrs().Alias
+	return l.Type() == "ifb" && (alias == Alias+endpoint || alias == "")
+}
+
+// redirect leads all that the host end receives to the device.
+func (h *Host) redirect(outer netlink.Link, to int) error {
+	q := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: outer.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+	}}
+	if err := lacks(retryAdd(func() error { return h.nl.QdiscAdd(q) }), "ingress hooks", "sch_ingress", "CONFIG_NET_SCH_INGRESS"); err != nil {
+		return err
+	}
+	// One to a device that is gone, or was replaced, drops everything.
+	if err := retryDelete(func() error { return h.nl.FilterDel(redirection(outer, 0)) }); err != nil {
+		return fmt.Errorf("take the old redirection off: %w", err)
+	}
+	return lacks(retry(func() error { return h.nl.FilterAdd(redirection(outer, to)) }),
+		"redirecting packets", "cls_u32 and act_mirred", "CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_MIRRED")
+}
+
+func redirection(outer netlink.Link, to int) *netlink.U32 {
+	f := &netlink.U32{FilterAttrs: netlink.FilterAttrs{
+		LinkIndex: outer.Attrs().Index, Parent: netlink.MakeHandle(0xffff, 0), Priority: ratePriority, Protocol: unix.ETH_P_ALL,
+	}}
+	if to != 0 {
+		f.Actions = []netlink.Action{netlink.NewMirredAction(to)}
+	}
+	return f
+}
+
+// freeOutgoing takes the redirection off, and then the device.
+func (h *Host) freeOutgoing(outer netlink.Link, endpoint string) error {
+	if err := retryDelete(func() error { return h.nl.FilterDel(redirection(outer, 0)) }); err != nil {
+		return fmt.Errorf("take the redirection off: %w", err)
+	}
+	others, err := h.filters(outer)
+	if err != nil {
+		return err
+	}
+	if len(others) == 0 {
+		q := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: outer.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+		}}
+		if err := retryDelete(func() error { return h.nl.QdiscDel(q) }); err != nil {
+			return fmt.Errorf("take the ingress hook off: %w", err)
+		}
+	}
+	return h.dropRateDevice(endpoint)
+}
+
+// dropRateDevice deletes the endpoint's device, if it has one.
+func (h *Host) dropRateDevice(endpoint string) error {
+	name := rateDevice(endpoint)
+	h.known.forget(name)
+	l, err := find(h.nl, name)
+	if err != nil || l == nil || !ownRateDevice(l, endpoint) {
+		return err
+	}
+	// Not by deleteLink: the caller's thread may be in a container's namespace.
+	if err := retryDelete(func() error { return h.slow.LinkDel(l) }); err != nil {
+		return fmt.Errorf("delete %s: %w", name, err)
+	}
+	return nil
+}
+
+// lacks puts into words what the kernel says when a part of it is missing:
+// ENOENT for queueing disciplines, filters and actions (net/sched), EOPNOTSUPP
+// for kinds of links (net/core/rtnetlink.c).
+func lacks(err error, what, module, config string) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return errs.New(errs.Unavailable,
+			"this kernel has no %s, which --net-rate-in and --net-rate-out need: load the module (modprobe %s) or use a kernel with %s: %w",
+			what, module, config, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s (%s): %w", what, module, err)
+	}
+	return nil
+}
+
+// TryRates tells by name what the kernel lacks for limiting rates. It must be
+// called in a network namespace that ends afterwards.
+func TryRates() error {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer nl.Close()
+	h := &Host{nl: nl, known: newLedger()}
+	if h.wire, err = dial(); err != nil {
+		return err
+	}
+	defer h.wire.close()
+	outer, err := h.rateDevice("0123456789ab") // what it is on matters to none of it
+	if err != nil {
+		return err
+	}
+	const mtu = 1500
+	return h.limitOutgoing(outer, "ba9876543210", bucketFor(1e6, mtu), mtu)
+}

@@ -1,0 +1,162 @@
+//go:build linux
+
+package link
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// buckets gives those of ours that work on a host end: the outgoing one counts
+// only if the redirection leads to its device and that is up.
+func (h *Host) buckets(outer netlink.Link, endpoint string) (b buckets, err error) {
+	if b.in, err = h.bucketOf(outer.Attrs().Index); err != nil {
+		return b, err
+	}
+	dev, err := find(h.nl, rateDevice(endpoint))
+	if err != nil || dev == nil || !up(dev) || dev.Attrs().Alias != Alias+endpoint {
+		return b, err
+	}
+	if !h.redirected(outer, dev.Attrs().Index) {
+		return b, nil
+	}
+	b.out, err = h.bucketOf(dev.Attrs().Index)
+	return b, err
+}
+
+// redirected tells whether our redirection on a host end leads to a device.
+func (h *Host) redirected(outer netlink.Link, to int) bool {
+	list, err := h.filters(outer)
+	if err != nil {
+		return false // made anew then, which says what is wrong
+	}
+	for _, f := range list {
+		u, ok := f.(*netlink.U32)
+		if !ok || u.Priority != ratePriority {
+			continue
+		}
+		for _, a := range u.Actions {
+			if m, ok := a.(*netlink.MirredAction); ok && m.Ifindex == to && m.MirredAction == netlink.TCA_EGRESS_REDIR {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (h *Host) filters(l netlink.Link) (list []netlink.Filter, err error) {
+	err = retry(func() (err error) { list, err = h.nl.FilterList(l, netlink.MakeHandle(0xffff, 0)); return })
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil // no ingress hook, or a kernel without any
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list filters of %s: %w", l.Attrs().Name, err)
+	}
+	return list, nil
+}
+
+// bucketOf reads a link's bucket if it is ours. The library can only list every
+// link's. The kernel tells what it is asked to all that listen, too: our watch
+// leaves out what our own sockets cause.
+func (h *Host) bucketOf(index int) (bucket, error) {
+	var msgs [][]byte
+	err := retry(func() (err error) {
+		req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ECHO)
+		req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(index), Parent: netlink.HANDLE_ROOT})
+		req.Sockets = h.wire
+		msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
+		return err
+	})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
+		return bucket{}, nil // none, or a kernel without traffic control
+	}
+	if err != nil {
+		return bucket{}, fmt.Errorf("read the queueing discipline: %w", err)
+	}
+	for _, m := range msgs {
+		if b, ours := parseBucket(m); ours {
+			return b, nil
+		}
+	}
+	return bucket{}, nil
+}
+
+func parseBucket(m []byte) (b bucket, ours bool) {
+	msg := nl.DeserializeTcMsg(m)
+	attrs, err := nl.ParseRouteAttr(m[msg.Len():])
+	if err != nil || msg.Handle != rateHandle {
+		return b, false
+	}
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case nl.TCA_KIND:
+			ours = strings.TrimRight(string(a.Value), "\x00") == "tbf"
+		case nl.TCA_OPTIONS:
+			options, err := nl.ParseRouteAttr(a.Value)
+			if err != nil {
+				return b, false
+			}
+			for _, o := range options {
+				switch o.Attr.Type {
+				case nl.TCA_TBF_PARMS:
+					p := nl.DeserializeTcTbfQopt(o.Value)
+					b.queue = p.Limit
+					if b.rate == 0 {
+						b.rate = uint64(p.Rate.Rate)
+					}
+				case nl.TCA_TBF_RATE64:
+					b.rate = nl.NativeEndian().Uint64(o.Value)
+				}
+			}
+		}
+	}
+	return b, ours
+}
+
+// orphans gives the devices of ours for limits whose host end is gone, by name,
+// with their endpoint: nothing but a deletion is left for them.
+func orphans(links []netlink.Link) map[string]string {
+	ends, devs := map[string]bool{}, map[string]string{}
+	for _, l := range links {
+		switch id, ours := owner(l); {
+		case l.Type() == "veth":
+			ends[l.Attrs().Name], ends[id] = true, true
+		case ours && l.Type() == "ifb":
+			devs[l.Attrs().Name] = id
+		}
+	}
+	for name, id := range devs {
+		if ends[id] || ends[usualHostEnd(id)] {
+			delete(devs, name)
+		}
+	}
+	return devs
+}
+
+// usualHostEnd is how a host end is called: one that is being made has no alias
+// yet when its device has.
+func usualHostEnd(endpoint string) string { return "jv" + short(endpoint) }
+
+// ratesDiffer tells whether a host end's limits are others than we made.
+func (h *Host) ratesDiffer(outer netlink.Link, want buckets) bool {
+	if want == (buckets{}) {
+		return false
+	}
+	id, _ := owner(outer)
+	have, err := h.buckets(outer, id)
+	return err != nil || have != want
+}
+
+// wirePort is the netlink port of the socket that bucketOf asks through.
+func (w wire) port() uint32 {
+	pid, err := w[unix.NETLINK_ROUTE].Socket.GetPid()
+	if err != nil {
+		return 0
+	}
+	return pid
+}
