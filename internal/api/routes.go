@@ -58,7 +58,7 @@ func containerRoutes() []route {
 		{Method: "POST", Pattern: "/containers/{name}/pause", serve: (*Server).containerPause},
 		{Method: "POST", Pattern: "/containers/{name}/unpause", serve: (*Server).containerUnpause},
 		{Method: "POST", Pattern: "/containers/{name}/rename", serve: (*Server).containerRename},
-		{Method: "POST", Pattern: "/containers/{name}/update", serve: (*Server).containerUpdate},
+		{Method: "POST", Pattern: "/containers/{name}/update", serve: (*Server).containerUpdate, Note: "with NetRateIn and NetRateOut of Jackstay's own; see [bandwidth](bandwidth.md)"},
 		{Method: "POST", Pattern: "/containers/{name}/wait", serve: (*Server).containerWait},
 		{Method: "POST", Pattern: "/containers/{name}/resize", serve: (*Server).containerResize},
 		{Method: "DELETE", Pattern: "/containers/{name...}", serve: (*Server).containerRemove, Note: "`link=1` (removing a link only) is not supported"},

@@ -18,7 +18,7 @@ func reboot(h *host.Host) {
 	h.KillDaemon()
 	h.EndProcesses()
 	h.Sh(`for m in $(grep -o '` + h.Dir + `/[^ ]*' /proc/self/mountinfo | sort -ru); do umount -l $m 2>/dev/null; done
-		for l in $(ip -o link | grep -o 'j[vk]-*[0-9a-f]\{12\}\|jackstay0' | sort -u); do ip link del $l 2>/dev/null; done
+		for l in $(ip -o link | grep -o 'j[vki]-*[0-9a-f]\{12\}\|jackstay0' | sort -u); do ip link del $l 2>/dev/null; done
 		nft flush ruleset; conntrack -F 2>/dev/null; rm -rf ` + h.Run())
 }
 
@@ -29,7 +29,8 @@ func TestReboot(t *testing.T) {
 	h := host.New(t)
 	h.J("network", "create", "dev")
 	serve(h, "plain")
-	serve(h, "db", "--network", "dev", "--restart", "always", "-p", "5432:8000", "-p", "8000", "-v", "data:/data")
+	serve(h, "db", "--network", "dev", "--restart", "always", "-p", "5432:8000", "-p", "8000", "-v", "data:/data",
+		"--net-rate-in", "100mbit", "--net-rate-out", "dev=50mbit")
 	h.J("exec", "db", "sh", "-c", "echo kept > /data/file; echo kept > /file")
 	h.J("run", "-d", "--name", "web", "--network", "dev", "--link", "db:store", "--restart", "unless-stopped", "busybox", "sleep", "100000")
 	h.J("run", "-d", "--name", "stopped", "--restart", "unless-stopped", "busybox", "sleep", "100000")
@@ -37,7 +38,8 @@ func TestReboot(t *testing.T) {
 	h.J("run", "-d", "--rm", "--name", "gone", "busybox", "sleep", "100000")
 	h.J("create", "--name", "new", "busybox", "true")
 	say := func() string {
-		return h.J("inspect", "-f", "{{.Name}} {{.State.Status}} {{json .NetworkSettings.Ports}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "db", "web")
+		return h.J("inspect", "-f", "{{.Name}} {{.State.Status}} {{json .NetworkSettings.Ports}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}} {{json .NetworkSettings.Rates}}", "db", "web") +
+			h.TrySh("tc qdisc show | grep -o 'tbf.* rate [^ ]*'").Stdout
 	}
 	before := say()
 	reboot(h)

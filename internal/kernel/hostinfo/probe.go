@@ -40,10 +40,12 @@ func Probe() error {
 
 // CanLimitRates names what the kernel lacks for limiting containers' rates.
 func (h *Host) CanLimitRates(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil || h.limitsRates.Load() {
 		return err
 	}
-	return netns.Try(link.TryRates)
+	err := netns.Try(link.TryRates)
+	h.limitsRates.Store(err == nil)
+	return err
 }
 
 func named(name string) netlink.LinkAttrs {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -20,7 +21,8 @@ import (
 
 // Host tells about the machine whose network namespace the caller is in.
 type Host struct {
-	nl *netlink.Handle
+	nl          *netlink.Handle
+	limitsRates atomic.Bool // the kernel has all that CanLimitRates looks for
 }
 
 // New opens the host.

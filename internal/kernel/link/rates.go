@@ -87,7 +87,7 @@ func (h *Host) setRates(i *desired.Interface, outer netlink.Link, mtu int, fresh
 	}
 	switch {
 	case want.out == have.out && !fresh && want.out == (bucket{}):
-		return want, h.dropRateDevice(i.Endpoint) // if one was left without its redirection
+		return want, h.dropRateDevice(i.Endpoint, h.deleteFromInside) // if one was left without its redirection
 	case want.out == have.out:
 		return want, nil
 	case want.out == (bucket{}):
@@ -216,22 +216,27 @@ func (h *Host) freeOutgoing(outer netlink.Link, endpoint string) error {
 			return fmt.Errorf("take the ingress hook off: %w", err)
 		}
 	}
-	return h.dropRateDevice(endpoint)
+	return h.dropRateDevice(endpoint, h.deleteFromInside)
 }
 
 // dropRateDevice deletes the endpoint's device, if it has one.
-func (h *Host) dropRateDevice(endpoint string) error {
+func (h *Host) dropRateDevice(endpoint string, del func(netlink.Link) error) error {
 	name := rateDevice(endpoint)
 	h.known.forget(name)
 	l, err := find(h.nl, name)
 	if err != nil || l == nil || !ownRateDevice(l, endpoint) {
 		return err
 	}
-	// Not by deleteLink: the caller's thread may be in a container's namespace.
-	if err := retryDelete(func() error { return h.slow.LinkDel(l) }); err != nil {
+	if err := del(l); err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
 	return nil
+}
+
+// deleteFromInside is deleteLink for a thread that is in a container's
+// namespace, where a new socket would be, too.
+func (h *Host) deleteFromInside(l netlink.Link) error {
+	return retryDelete(func() error { return h.slow.LinkDel(l) })
 }
 
 // lacks puts into words what the kernel says when a part of it is missing:

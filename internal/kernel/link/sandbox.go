@@ -287,7 +287,7 @@ func (h *Host) DeleteHostEnd(_ context.Context, name string) error {
 	if endpoint == "" {
 		return nil
 	}
-	return h.dropRateDevice(endpoint)
+	return h.dropRateDevice(endpoint, deleteLink)
 }
 
 // short is how people see an ID.
