@@ -31,6 +31,7 @@ var reasons = map[string]string{
 	"internal/engine":    "use cases ask through the interfaces they declare: with the kernel or the runtime imported they could not run over fakes",
 	"internal/reconcile": "it compares wanted with found: with the choices at hand it would plan a second time, otherwise",
 	"internal/kernel/":   "thin and idempotent: a kernel port that knew choices or loops would act on its own",
+	"internal/dhcp":      "it speaks to servers; when to ask, renew and release is the engine's to decide",
 	"internal/dns":       "it answers from the zones it is given: with the choices at hand it would have another truth",
 	"internal/runtime":   "it runs what it is told to: networks and images are others' work",
 	"internal/image":     "images know no containers beyond an ID",

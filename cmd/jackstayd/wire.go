@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackstay/jackstay/internal/api"
 	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/dhcp"
 	"github.com/jackstay/jackstay/internal/dns"
 	"github.com/jackstay/jackstay/internal/engine"
 	"github.com/jackstay/jackstay/internal/image"
@@ -118,7 +119,7 @@ func wire(ctx context.Context, c *config, log *slog.Logger) (_ *daemon, err erro
 		Changed: choices.Changed, FactsChanged: facts.changed, Log: log,
 	})
 	use, err := engine.New(engine.Options{
-		Store: choices, Network: reconciler, Runtime: processes, Images: images, Host: host,
+		Store: choices, Network: reconciler, Runtime: processes, Images: images, Host: host, DHCP: dhcp.Client{},
 		Root: c.Root, Run: c.RunDir, BIP: bip, NoICC: !c.ICC, Pools: pools,
 		RuntimeName: filepath.Base(c.Runtime), RuntimePath: c.Runtime, StorageDriver: "overlay", Log: log,
 	})

@@ -76,6 +76,22 @@ type Engine interface {
 	// Leases lists a network's addresses that are not free, in order.
 	Leases(network string) ([]model.Lease, error)
 
+	// AddNIC gives a container a further interface; RemoveNIC takes any off.
+	AddNIC(ctx context.Context, ref string, r model.NICRequest) (*model.NICView, error)
+	RemoveNIC(ctx context.Context, ref, name string) error
+	// WaitNIC returns once a container runs and has the interface (empty: eth1).
+	WaitNIC(ctx context.Context, ref, name string) error
+	// NICs lists the interfaces of a container, or with an empty ref of all.
+	NICs(ref string) ([]model.NICView, error)
+	// ChangeRoute adds, replaces or dels a route inside a container, ChangeRule
+	// adds or dels a rule. Routes and Rules list them in ip(8)'s words.
+	ChangeRoute(ctx context.Context, ref, op string, r model.Route) error
+	ChangeRule(ctx context.Context, ref, op string, r model.RouteRule) error
+	Routes(ref string) ([]string, error)
+	Rules(ref string) ([]string, error)
+	// TC runs a line of tc(8) inside a container and gives what it prints.
+	TC(ctx context.Context, ref string, words []string) (string, error)
+
 	CreateVolume(ctx context.Context, req model.VolumeRequest) (*model.Volume, error)
 	RemoveVolume(ctx context.Context, name string, force bool) error
 	PruneVolumes(ctx context.Context, all bool, keep func(*model.Volume) bool) (names []string, reclaimed int64, err error)

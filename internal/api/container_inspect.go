@@ -47,6 +47,10 @@ type networkSettings struct {
 	IPv6Gateway            string
 	MacAddress             string
 	SecurityGroups         []string // names; Jackstay's own
+	// NICs are all interfaces, those on networks included; Routes, Rules and TC
+	// what was asked for inside, in the words of ip(8) and tc(8).
+	NICs              []nicMessage
+	Routes, Rules, TC []string `json:",omitempty"`
 	container.NetworkSettings
 	Rates *rates `json:",omitempty"` // Jackstay's own
 }
@@ -149,6 +153,7 @@ func (s *Server) networkSettings(c *model.Container, snap *model.Snapshot, v api
 	if hasOwnPorts(c.Host.NetworkMode) {
 		out.Rates = &rates{In: c.Rates.In.Words(snap.Networks), Out: c.Rates.Out.Words(snap.Networks)}
 	}
+	s.insideSettings(c, &out)
 	if c.Active {
 		out.SandboxID = c.ID
 		out.SandboxKey = filepath.Join(s.runDir, "netns", c.ID)
@@ -194,7 +199,7 @@ func endpointSettings(c *model.Container, snap *model.Snapshot, v apiVersion) ma
 	out := make(map[string]*network.EndpointSettings, 1)
 	for _, e := range snap.ByContainer[c.ID] {
 		n := snap.Networks[e.NetworkID]
-		if n == nil {
+		if n == nil || e.Extra { // a second one on the network is among the NICs
 			continue
 		}
 		out[n.Name] = endpointSetting(c, n, e, snap, v)

@@ -24,7 +24,7 @@ type route struct {
 // that do not, and Jackstay's own. docs/compatibility.md is checked against it.
 func routes() []route {
 	var all []route
-	for _, part := range [][]route{systemRoutes(), containerRoutes(), streamRoutes(), networkRoutes(), volumeRoutes(), imageRoutes(), extensionRoutes(), fipRoutes(), sgRoutes(), missingRoutes()} {
+	for _, part := range [][]route{systemRoutes(), containerRoutes(), streamRoutes(), networkRoutes(), volumeRoutes(), imageRoutes(), extensionRoutes(), fipRoutes(), sgRoutes(), nicRoutes(), missingRoutes()} {
 		all = append(all, part...)
 	}
 	return all

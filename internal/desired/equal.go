@@ -33,7 +33,7 @@ func (b *Bridge) Equal(o *Bridge) bool {
 		return true
 	}
 	return b != nil && o != nil && b.Name == o.Name && b.Network == o.Network && b.MAC == o.MAC &&
-		b.MTU == o.MTU && b.RouteLocalnet == o.RouteLocalnet && b.NoRedirects == o.NoRedirects && slices.Equal(b.Addrs, o.Addrs)
+		b.MTU == o.MTU && b.RouteLocalnet == o.RouteLocalnet && b.NoRedirects == o.NoRedirects && b.Plain == o.Plain && b.OVS == o.OVS && slices.Equal(b.Addrs, o.Addrs)
 }
 
 // Equal compares two sandboxes, the contents of their files included.
@@ -53,6 +53,8 @@ func (s *Sandbox) SameInside(o *Sandbox) bool {
 	return s != nil && o != nil && s.Container == o.Container && s.ResolverVia == o.ResolverVia &&
 		(!s.ResolverVia.IsValid() || s.Resolver == o.Resolver) &&
 		slices.EqualFunc(s.Interfaces, o.Interfaces, Interface.Equal) &&
+		slices.EqualFunc(s.Devices, o.Devices, Device.Equal) &&
+		slices.Equal(s.Rules, o.Rules) && slices.EqualFunc(s.TC, o.TC, slices.Equal) &&
 		slices.Equal(s.Routes, o.Routes) && maps.Equal(s.Sysctls, o.Sysctls)
 }
 
@@ -67,7 +69,14 @@ func (s *Sandbox) Listen() netip.AddrPort {
 // Equal compares two interfaces; addresses in order.
 func (i Interface) Equal(o Interface) bool {
 	return i.Endpoint == o.Endpoint && i.Host == o.Host && i.Name == o.Name && i.Bridge == o.Bridge &&
-		i.MAC == o.MAC && i.MTU == o.MTU && i.RateIn == o.RateIn && i.RateOut == o.RateOut && slices.Equal(i.Addrs, o.Addrs)
+		i.MAC == o.MAC && i.MTU == o.MTU && i.RateIn == o.RateIn && i.RateOut == o.RateOut && i.VLAN == o.VLAN && i.OVS == o.OVS && i.Leased == o.Leased &&
+		slices.Equal(i.Addrs, o.Addrs)
+}
+
+// Equal compares two devices; addresses in order.
+func (d Device) Equal(o Device) bool {
+	return d.NIC == o.NIC && d.Kind == o.Kind && d.Name == o.Name && d.Parent == o.Parent && d.VLAN == o.VLAN &&
+		d.MAC == o.MAC && d.MTU == o.MTU && d.Leased == o.Leased && slices.Equal(d.Addrs, o.Addrs)
 }
 
 // Equal compares every element.

@@ -40,6 +40,10 @@ type Bridge struct {
 	// NoRedirects keeps the host from telling containers of a shorter way to each
 	// other: what is routed back into the bridge goes the way it shall.
 	NoRedirects bool
+	// Plain is a switch for NICs and no network's: the host's administrator may
+	// give it addresses, and no setting but these is touched.
+	Plain bool
+	OVS   bool // Open vSwitch's
 }
 
 // Sandbox is one container's network: a namespace and what is in it. The
@@ -47,7 +51,10 @@ type Bridge struct {
 type Sandbox struct {
 	Container  string // ID
 	Interfaces []Interface
+	Devices    []Device
 	Routes     []Route
+	Rules      []Rule
+	TC         [][]string        // words of tc(8), a line each, in order
 	Sysctls    map[string]string // path below /proc/sys, e.g. net/ipv4/ip_unprivileged_port_start
 	// Resolver is where the daemon serves names inside the namespace,
 	// 127.0.0.11:53; invalid: none (no network, or only `none`).
@@ -71,13 +78,63 @@ type Interface struct {
 	// RateIn and RateOut limit what goes into and comes out of the container
 	// here, in bits a second; 0: no limit.
 	RateIn, RateOut uint64
+	VLAN            int  // untagged at the port; 0: as the bridge has it
+	OVS             bool // Bridge is Open vSwitch's
+	Leased          bool // Addrs come and go with a lease
 }
+
+// Device is an interface of a sandbox without a host end.
+type Device struct {
+	NIC    string // ID: the alias of the link inside says it
+	Kind   DeviceKind
+	Name   string // link name inside
+	Parent string // link name on the host, of all but Dummy
+	VLAN   int
+	MAC    string // empty: the parent's or the kernel's choice
+	MTU    int
+	Addrs  []netip.Prefix
+	Leased bool // Addrs come and go with a lease
+}
+
+// DeviceKind is the kernel's word for a link, or Direct.
+type DeviceKind string
+
+// The kinds of devices.
+const (
+	Macvlan DeviceKind = "macvlan"
+	VLAN    DeviceKind = "vlan"
+	Dummy   DeviceKind = "dummy"
+	Direct  DeviceKind = "direct" // Parent itself: given back when it is not wanted any more
+)
 
 // Route is one route inside a sandbox. A zero Dst is the default route.
 type Route struct {
 	Dst netip.Prefix
 	Via netip.Addr
-	Dev string // link name inside
+	Dev string // link name inside; empty: the kernel finds it by Via
+
+	Type   string // empty: unicast; blackhole, unreachable or prohibit
+	V6     bool   // of a default route without Via
+	Src    netip.Addr
+	Metric int
+	Table  int // 0: main
+	MTU    int
+	OnLink bool
+	// Asked says that a user asked for just this: a route of the container's own
+	// in its place is replaced.
+	Asked bool
+}
+
+// Rule is one routing rule inside a sandbox.
+type Rule struct {
+	Priority int
+	V6, Not  bool
+	From, To netip.Prefix
+	IIf, OIf string
+	Mark     uint32
+	Mask     uint32
+	Table    int
+	Action   string // empty: look up Table; blackhole, unreachable, prohibit
 }
 
 // File is a file of the engine's that is mounted into a container: written in

@@ -106,9 +106,10 @@ func (e *Engine) DisconnectNetwork(ctx context.Context, ref, container string, f
 		if ep == nil {
 			return errs.New(errs.Invalid, "container %s is not connected to network %s", c.ID, n.Name)
 		}
-		tx.DeleteEndpoint(ep.ID)
-		dropLinksOver(tx, c.ID, n.ID)
-		return nil
+		if ep.Interface == "" { // host and none have no interface of ours
+			return dropEndpointOf(tx, ep)
+		}
+		return e.dropNIC(tx, c.ID, ep.Interface)
 	})
 	if err != nil {
 		return err

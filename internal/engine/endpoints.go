@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -135,8 +134,9 @@ func newEndpoint(s *model.Snapshot, c *model.Container, n *model.Network, r mode
 	if n.Driver != model.DriverBridge {
 		return ep, checkBare(r)
 	}
-	ep.Interface = fmt.Sprintf("eth%d", ep.Order)
+	ep.HostName, ep.MTU, ep.Gateways, ep.Extra = r.HostName, r.MTU, r.Gateways, r.Extra
 	for _, check := range []func() error{
+		func() (err error) { ep.Interface, err = pickInterface(s, c, interfaceName(r), ep.Order); return },
 		func() error { return checkAliases(r.Aliases) },
 		func() error { return checkEndpointOptions(n, r.DriverOpts) },
 		func() error { return pickAddresses(s, n, r, ep) },
@@ -249,8 +249,24 @@ func checkAliases(aliases []string) error {
 	return nil
 }
 
+// optionIfname is Docker's endpoint option for the interface's name inside.
+const optionIfname = "com.docker.network.endpoint.ifname"
+
+func interfaceName(r model.EndpointRequest) string {
+	if r.Interface != "" {
+		return r.Interface
+	}
+	return r.DriverOpts[optionIfname]
+}
+
 func checkEndpointOptions(n *model.Network, o map[string]string) error {
-	for k := range o {
+	for k, v := range o {
+		if k == optionIfname {
+			if err := checkLinkName("interface name", v); err != nil {
+				return err
+			}
+			continue
+		}
 		return errs.New(errs.NotImplemented, "endpoint option %s of network %s is not supported yet", k, n.Name)
 	}
 	return nil

@@ -29,6 +29,7 @@ type Options struct {
 	Runtime Runtime
 	Images  Images
 	Host    Host
+	DHCP    DHCP
 
 	Root string // state that outlives a reboot, e.g. /var/lib/jackstay
 	Run  string // state that does not, e.g. /run/jackstay
@@ -77,6 +78,7 @@ type Engine struct {
 	runtime Runtime
 	images  Images
 	host    Host
+	dhcp    DHCP
 	opt     Options
 	log     *slog.Logger
 	clock   Clock
@@ -86,6 +88,7 @@ type Engine struct {
 	overlaps *overlaps
 	waiters  *waiters
 	execs    *execs
+	keepers  keepers
 
 	mu    sync.Mutex
 	lives map[string]*live // by container ID
@@ -124,12 +127,13 @@ func New(o Options) (*Engine, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Engine{
-		store: o.Store, network: o.Network, runtime: o.Runtime, images: o.Images, host: o.Host,
+		store: o.Store, network: o.Network, runtime: o.Runtime, images: o.Images, host: o.Host, dhcp: o.DHCP,
 		opt: o, log: o.Log, clock: o.Clock, id: id,
 		events:   newBus(),
 		overlaps: newOverlaps(),
 		waiters:  newWaiters(),
 		execs:    newExecs(),
+		keepers:  keepers{m: map[string]*keeper{}},
 		lives:    map[string]*live{}, finished: make(chan struct{}),
 		ctx: ctx, cancel: cancel,
 	}, nil
@@ -146,6 +150,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		})
 	}
 	e.goWork(func() { e.followRoutes(ctx) })
+	for id, c := range e.store.Snapshot().Containers {
+		if c.Active {
+			e.keepLeases(id, false)
+		}
+	}
 	exits := e.runtime.Exits()
 	for {
 		select {
@@ -173,22 +182,27 @@ func (e *Engine) Close() {
 	e.work.Wait()
 }
 
-// goWork runs f in a goroutine that Close waits for.
-func (e *Engine) goWork(f func()) {
+// goWork runs f in a goroutine that Close waits for; false: after Close there is
+// none.
+func (e *Engine) goWork(f func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ctx.Err() != nil {
-		return
+		return false
 	}
 	e.work.Add(1)
 	go func() {
 		defer e.work.Done()
 		f()
 	}()
+	return true
 }
 
 // Snapshot gives the state every read goes through.
 func (e *Engine) Snapshot() *model.Snapshot { return e.store.Snapshot() }
+
+// netns is where a container's network namespace is.
+func (e *Engine) netns(id string) string { return filepath.Join(e.opt.Run, "netns", id) }
 
 // containerDir is where a container's own files are.
 func (e *Engine) containerDir(id string) string {

@@ -53,6 +53,9 @@ func (e *Engine) ended(ctx context.Context, l *live, c *model.Container, x Exit)
 		}
 		return nil
 	}
+	if !restart && !l.isRestarting() {
+		e.releaseLeases(ctx, c.ID)
+	}
 	if err := e.recordEnd(c.ID, remove, record); err != nil {
 		// The runtime still knows: Recover or the next start asks it.
 		e.log.Error("the end of a container can't be recorded", "container", c.ID, "error", err)

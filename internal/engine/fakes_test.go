@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,10 +24,12 @@ import (
 // world is what is there whatever becomes of an engine: processes, layers,
 // files, and the programs that hold host ports.
 type world struct {
-	t      *testing.T
-	root   string
-	rootfs string // every container's files
-	dbs    int
+	t         *testing.T
+	root      string
+	failWait  bool
+	rootfs    string // every container's files
+	hostLinks map[string]*model.HostLink
+	dbs       int
 
 	clock *fakeClock
 
@@ -286,6 +289,21 @@ func (h *fakeHost) Device(_ context.Context, name string) error {
 	return h.hit("Host.Device")
 }
 
+func (h *fakeHost) Link(_ context.Context, name string) (*model.HostLink, error) {
+	return h.w.hostLinks[name], h.hit("Host.Link")
+}
+
+func (h *fakeHost) Supports(_ context.Context, kind model.NICKind, _ bool) error {
+	if kind == model.NICDummy {
+		return errs.New(errs.Unavailable, "no dummy here")
+	}
+	return h.hit("Host.Supports")
+}
+
+func (h *fakeHost) TC(_ context.Context, ns string, words []string) (string, error) {
+	return ns + ": " + strings.Join(words, " "), h.hit("Host.TC")
+}
+
 // fakeNetwork settles everything at once, unless another program has a port.
 type fakeNetwork struct{ handle }
 
@@ -296,6 +314,9 @@ func (n *fakeNetwork) Prepare(_ context.Context, id string) (string, error) {
 func (n *fakeNetwork) Wait(_ context.Context, id string, rev uint64) error {
 	if err := n.hit("Network.Wait"); err != nil {
 		return err
+	}
+	if n.w.failWait {
+		return errors.New("the network fails")
 	}
 	s := n.r.store.Snapshot()
 	if s.Revision < rev {

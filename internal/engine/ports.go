@@ -144,6 +144,15 @@ type Images interface {
 	LayerSize(ctx context.Context, containerID string) (rw, rootfs int64, err error)
 }
 
+// DHCP speaks to DHCP servers for an interface in a container's namespace.
+type DHCP interface {
+	// Acquire gets a lease, of the same address as last if that is not nil.
+	Acquire(ctx context.Context, nsPath, name, host string, last *model.DHCPLease) (*model.DHCPLease, error)
+	// Renew extends a lease, of any server if rebind; errs.Conflict: it is over.
+	Renew(ctx context.Context, nsPath, name string, l *model.DHCPLease, rebind bool) (*model.DHCPLease, error)
+	Release(nsPath, name string, l *model.DHCPLease) error
+}
+
 // Host tells the engine about the machine.
 type Host interface {
 	// Routes gives every prefix the host has a route or an address for, except
@@ -166,4 +175,10 @@ type Host interface {
 	// CanLimitRates names what the kernel lacks for limiting containers' rates,
 	// as errs.Unavailable.
 	CanLimitRates(ctx context.Context) error
+	// Link tells of a link of the host's; nil: there is none of that name.
+	Link(ctx context.Context, name string) (*model.HostLink, error)
+	// Supports names what the kernel or the host lacks for a kind of NIC.
+	Supports(ctx context.Context, kind model.NICKind, vlan bool) error
+	// TC runs tc(8) in the network namespace at nsPath and gives what it prints.
+	TC(ctx context.Context, nsPath string, words []string) (string, error)
 }

@@ -184,6 +184,11 @@ func (e *Engine) updateRates(ctx context.Context, c *model.Container, w rateWish
 	if err := e.canLimit(ctx, rates); err != nil {
 		return undo, nil, err
 	}
+	for _, n := range c.NICs {
+		if err := limitable(c, n.Kind, rates); err != nil {
+			return undo, nil, err
+		}
+	}
 	words = []string{"net-rate-in", rates.In.Words(s.Networks), "net-rate-out", rates.Out.Words(s.Networks)}
 	put := func(r model.Rates) (*model.Snapshot, error) {
 		return e.store.Update(changing(c.ID, func(c *model.Container) error { c.Rates = r; return nil }))

@@ -67,6 +67,7 @@ func (e *Engine) restartDue(id string) {
 // lock is held.
 func (e *Engine) cancelRestart(ctx context.Context, l *live, c *model.Container) error {
 	l.stopTimer()
+	e.releaseLeases(ctx, c.ID)
 	err := e.change(c.ID, func(c *model.Container) error {
 		c.State.Status, c.Active, c.Ports = model.StatusExited, false, nil
 		c.ManuallyStopped = true

@@ -172,6 +172,7 @@ func (st *start) run(ctx context.Context, user bool) error {
 		close(p.created)
 	}
 	st.announce()
+	e.keepLeases(st.id, true)
 	return nil
 }
 

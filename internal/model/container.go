@@ -36,6 +36,12 @@ type Container struct {
 	// SecurityGroups are the IDs of the groups whose rules say who may open
 	// connections to it; none: everybody who reaches it.
 	SecurityGroups []string `json:",omitempty"`
+	// NICs are further interfaces, in order of request. Routes, Rules and TC are
+	// what was asked for inside: TC holds words of tc(8), a line each.
+	NICs   []NIC       `json:",omitempty"`
+	Routes []Route     `json:",omitempty"`
+	Rules  []RouteRule `json:",omitempty"`
+	TC     [][]string  `json:",omitempty"`
 
 	// Rates limit what goes into it and what comes out.
 	Rates Rates `json:",omitzero"`

@@ -66,6 +66,11 @@ type Endpoint struct {
 	Links       []string // user's links on this network as given, NAME:ALIAS
 	GwPriority  int
 	DriverOpts  map[string]string
+	HostName    string `json:",omitempty"` // link name of the host end; empty: jv and digits of the ID
+	MTU         int    `json:",omitempty"` // 0: the network's
+	// Extra marks the second interface on one network, and any further one.
+	Extra    bool         `json:",omitempty"`
+	Gateways []netip.Addr `json:",omitempty"` // they take the place of the networks' default routes
 	// RequestedIPv4, RequestedIPv6 and RequestedMAC echo what the user asked for.
 	RequestedIPv4, RequestedIPv6 netip.Addr
 	RequestedMAC                 string

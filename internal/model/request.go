@@ -30,6 +30,13 @@ type EndpointRequest struct {
 	Links      []string // NAME:ALIAS
 	GwPriority int
 	DriverOpts map[string]string
+	// Interface names it inside; empty: ethN. The others are as in NICRequest.
+	Interface string
+	HostName  string
+	MTU       int
+	Gateways  []netip.Addr
+	Routes    []Route
+	Extra     bool // another one on a network the container is on already
 }
 
 // NetworkRequest asks for a network.

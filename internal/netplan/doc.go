@@ -12,5 +12,6 @@
 //	policy.go   who may reach whom, and who sends from where
 //	groups.go   security groups
 //	names.go    zones, and what each container sees of them
+//	nics.go     NICs, and the routes and rules asked for inside
 //	links.go    where a link leads
 package netplan

@@ -62,6 +62,7 @@ func (p *plan) run() {
 		p.network(n)
 	}
 	for id, c := range p.snap.Containers {
+		p.nicBridges(c)
 		if c.Active {
 			p.container(id, c)
 		}

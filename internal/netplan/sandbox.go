@@ -51,9 +51,14 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 			s.Interfaces = append(s.Interfaces, interfaceOf(c, e, n))
 		}
 	}
-	if len(s.Interfaces) > 0 {
-		s.Routes = p.defaultRoutes(c, eps)
-		s.Routes = append(s.Routes, p.joinedRoutes(c, s.Routes)...)
+	networks := len(s.Interfaces)
+	nics(c, s)
+	p.waysOut(c, eps, s)
+	s.Routes = append(s.Routes, p.joinedRoutes(c, s.Routes)...)
+	p.twins(s, eps)
+	askedRoutes(c, s)
+	s.TC = c.TC
+	if networks > 0 {
 		s.Resolver, s.ResolverVia = resolver, resolver
 		if p.wantsPort53(c) {
 			s.ResolverVia = resolverVia
@@ -65,12 +70,15 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 }
 
 // hostEnd names the host end of an endpoint's link.
-func hostEnd(e *model.Endpoint) string { return "jv" + shortID(e.ID) }
+func hostEnd(e *model.Endpoint) string { return endName(e.HostName, e.ID) }
 
 func interfaceOf(c *model.Container, e *model.Endpoint, n *model.Network) desired.Interface {
 	i := desired.Interface{
 		Endpoint: e.ID, Host: hostEnd(e), Name: e.Interface,
 		Bridge: n.Bridge, MAC: e.MAC, MTU: n.MTU, RateIn: c.Rates.In.For(n.ID), RateOut: c.Rates.Out.For(n.ID), Addrs: make([]netip.Prefix, 0, 1),
+	}
+	if e.MTU != 0 {
+		i.MTU = e.MTU
 	}
 	for _, a := range [...]netip.Prefix{e.IPv4, e.IPv6} {
 		if a.IsValid() {
@@ -80,15 +88,27 @@ func interfaceOf(c *model.Container, e *model.Endpoint, n *model.Network) desire
 	return i
 }
 
-// defaultRoutes gives the default route of each family that has one.
-func (p *plan) defaultRoutes(c *model.Container, eps []*model.Endpoint) []desired.Route {
-	var out []desired.Route
+// waysOut plans the default route of each family that has one: the one a user
+// asked for, or else a NIC's, the networks', or a lease's.
+func (p *plan) waysOut(c *model.Container, eps []*model.Endpoint, s *desired.Sandbox) {
 	for _, v6 := range [...]bool{false, true} {
-		if e, via := p.gateway(c, eps, v6); e != nil {
-			out = append(out, desired.Route{Via: via, Dev: e.Interface})
+		e, via := p.gateway(c, eps, v6)
+		out := nicExit(c, eps, v6, false)
+		if out.dev != "" && e != nil && e.Interface != out.dev {
+			p.sourceRoutes(s, e, v6) // for the answers of its published ports
+		}
+		switch {
+		case askedAt(c, s, v6):
+			continue
+		case out.dev == "" && e != nil:
+			out = exit{e.Interface, via}
+		case out.dev == "":
+			out = nicExit(c, eps, v6, true)
+		}
+		if out.dev != "" {
+			s.Routes = append(s.Routes, desired.Route{Via: out.via, Dev: out.dev})
 		}
 	}
-	return out
 }
 
 // gateway gives the endpoint that holds the default route and the router's
@@ -99,7 +119,7 @@ func (p *plan) gateway(c *model.Container, eps []*model.Endpoint, v6 bool) (best
 	var internal bool
 	for _, e := range eps {
 		n := p.snap.Networks[e.NetworkID]
-		if !bridged(n) || n.Internal && len(c.Ports) == 0 && p.fipOf(c) == nil {
+		if !bridged(n) || e.Extra || n.Internal && len(c.Ports) == 0 && p.fipOf(c) == nil {
 			continue
 		}
 		gw := gatewayOf(n, address(e, v6))

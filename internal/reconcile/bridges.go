@@ -59,7 +59,7 @@ func (r *Reconciler) dueBridges() []string {
 	now := time.Now()
 	var todo []string
 	for name, b := range r.bridges {
-		if b.want != nil && b.want != b.made && b.trial.due(now) && r.guarded(name) {
+		if b.want != nil && b.want != b.made && b.trial.due(now) && (b.want.Plain || r.guarded(name)) {
 			todo = append(todo, name)
 		}
 	}
@@ -158,6 +158,9 @@ func (r *Reconciler) inUse(name string) bool {
 // matches tells whether an observed bridge is as wanted. The kernel's own
 // link-local addresses and an MTU nobody chose don't count.
 func matches(want *desired.Bridge, have desired.Bridge) bool {
+	if want.Plain { // its addresses are its administrator's
+		return want.Network == have.Network && have.Plain && (want.OVS || want.MAC == have.MAC)
+	}
 	return want.Network == have.Network && want.RouteLocalnet == have.RouteLocalnet &&
 		(want.MTU == 0 || want.MTU == have.MTU) &&
 		(want.MAC == "" || strings.EqualFold(want.MAC, have.MAC)) &&

@@ -22,6 +22,9 @@ var transitions = []struct {
 	{"publish", []box{{"c1", "a", nil}}, []box{{"c1", "a", []uint16{80, 81}}}},
 	{"a port changes hands", []box{{"c1", "a", []uint16{80}}, {"c2", "a", nil}}, []box{{"c1", "a", nil}, {"c2", "a", []uint16{80}}}},
 	{"remove", []box{{"c1", "a", []uint16{80}}, {"c2", "ab", nil}}, []box{{"c1", "a", []uint16{80}}}},
+	{"NICs come", []box{{"c1", "a", nil}}, []box{{"c1", "apd", nil}, {"c2", "ap", nil}}},
+	{"NICs go", []box{{"c1", "apd", nil}, {"c2", "ap", nil}}, []box{{"c1", "a", nil}, {"c2", "a", nil}}},
+	{"one with a device is removed", []box{{"c1", "ad", nil}, {"c2", "a", nil}}, []box{{"c2", "a", nil}}},
 	{"remove everything", []box{{"c1", "ab", []uint16{80}}}, nil},
 }
 
@@ -29,7 +32,7 @@ var transitions = []struct {
 func TestKilledAtEveryChange(t *testing.T) {
 	for _, tr := range transitions {
 		t.Run(tr.name, func(t *testing.T) {
-			want := fresh(t, tr.to...)
+			want := freshOn(t, machine(), tr.to...)
 			for n := 1; n < 100; n++ {
 				if !killedAt(t, tr.from, tr.to, n, want) {
 					if n < 3 {
@@ -47,7 +50,7 @@ func TestKilledAtEveryChange(t *testing.T) {
 // are fewer.
 func killedAt(t *testing.T, from, to []box, n int, want string) bool {
 	t.Helper()
-	host, src := fake.New(), newSource()
+	host, src := machine(), newSource()
 	rev := src.set(world(from...))
 	g := start(t, host, src)
 	for _, b := range from {
@@ -82,9 +85,9 @@ func killedAt(t *testing.T, from, to []box, n int, want string) bool {
 func TestFailedAtEveryChange(t *testing.T) {
 	for _, tr := range transitions {
 		t.Run(tr.name, func(t *testing.T) {
-			want := fresh(t, tr.to...)
+			want := freshOn(t, machine(), tr.to...)
 			for n := 1; n < 100; n++ {
-				host, src := fake.New(), newSource()
+				host, src := machine(), newSource()
 				rev := src.set(world(tr.from...))
 				g := start(t, host, src)
 				for _, b := range tr.from {
@@ -111,7 +114,7 @@ func TestRandomWalk(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
-			host, src := fake.New(), newSource()
+			host, src := machine(), newSource()
 			src.set(world())
 			g := start(t, host, src)
 			for step := range 40 {
@@ -134,12 +137,12 @@ func TestRandomWalk(t *testing.T) {
 					g.wait(b.id, rev)
 				}
 				if step%4 == 0 {
-					g.becomes(fresh(t, boxes...))
+					g.becomes(freshOn(t, machine(), boxes...))
 				}
 			}
 			boxes := randomBoxes(rnd)
 			g.put(boxes...)
-			g.becomes(fresh(t, boxes...))
+			g.becomes(freshOn(t, machine(), boxes...))
 		})
 	}
 }
@@ -150,7 +153,7 @@ func randomBoxes(rnd *rand.Rand) []box {
 		if rnd.IntN(2) == 0 {
 			continue
 		}
-		b := box{id: fmt.Sprint("c", n+1), nets: []string{"a", "b", "ab", "ba", "c", "cab"}[rnd.IntN(6)]}
+		b := box{id: fmt.Sprint("c", n+1), nets: []string{"a", "b", "ab", "ba", "c", "cab", "ap", "ad", "bpd"}[rnd.IntN(9)]}
 		for p := range 3 {
 			if rnd.IntN(3) == 0 {
 				b.ports = append(b.ports, uint16(8000+10*n+p))
@@ -159,4 +162,13 @@ func randomBoxes(rnd *rand.Rand) []box {
 		boxes = append(boxes, b)
 	}
 	return boxes
+}
+
+// machine is a host with a device for every container to be given.
+func machine() *fake.Host {
+	h := fake.New()
+	for n := range 6 {
+		h.AddForeignLink(fmt.Sprint("wanc", n+1), false)
+	}
+	return h
 }

@@ -148,7 +148,7 @@ func (r *Reconciler) compareSandbox(s *sight, id string, rec *record) {
 	}
 	for _, i := range rec.want.Interfaces {
 		end, ok := s.HostEnds[i.Host]
-		if !ok || !end.Up || end.Altered || end.Bridge != i.Bridge || end.Endpoint != i.Endpoint {
+		if !ok || !end.Up || end.Altered || end.Bridge != i.Bridge && !i.OVS || end.Endpoint != i.Endpoint {
 			rec.harmed = true
 			r.damaged(rec)
 			return

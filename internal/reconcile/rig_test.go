@@ -15,7 +15,8 @@ import (
 )
 
 // box is a container of a test's world: its networks, by letter, and the host
-// ports that lead to its port 80.
+// ports that lead to its port 80. Network p is a bridge made for NICs, d a device
+// of the host's own.
 type box struct {
 	id    string
 	nets  string
@@ -37,6 +38,10 @@ func world(boxes ...box) *desired.State {
 	for _, b := range boxes {
 		sb := &desired.Sandbox{Container: b.id, Sysctls: map[string]string{"net/ipv4/ip_unprivileged_port_start": "0"}}
 		for i, n := range b.nets {
+			if n == 'd' { // a device of the host's, whole
+				sb.Devices = append(sb.Devices, desired.Device{NIC: b.id + "d", Kind: desired.Direct, Name: fmt.Sprint("eth", i), Parent: "wan" + b.id})
+				continue
+			}
 			addNet(s, n)
 			sb.Interfaces = append(sb.Interfaces, desired.Interface{
 				Endpoint: b.id + string(n), Host: "jv" + b.id + string(n), Name: fmt.Sprint("eth", i), Bridge: "jk-" + string(n),
@@ -62,6 +67,10 @@ func world(boxes ...box) *desired.State {
 
 func addNet(s *desired.State, n rune) {
 	name := "jk-" + string(n)
+	if n == 'p' {
+		s.Bridges[name] = &desired.Bridge{Name: name, Network: "nic:" + name, MAC: "02:42:00:00:01:01", Plain: true}
+		return
+	}
 	subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(n), 0, 0}), 16)
 	s.Bridges[name] = &desired.Bridge{
 		Name: name, Network: "net" + string(n), MAC: fmt.Sprintf("02:42:00:00:00:%02x", n),
@@ -205,9 +214,14 @@ func eventually(t testing.TB, ok func() bool, say func() string) {
 // boxes and nothing was before.
 func fresh(t testing.TB, boxes ...box) string {
 	t.Helper()
+	return freshOn(t, fake.New(), boxes...)
+}
+
+func freshOn(t testing.TB, host *fake.Host, boxes ...box) string {
+	t.Helper()
 	src := newSource()
 	rev := src.set(world(boxes...))
-	g := start(t, fake.New(), src)
+	g := start(t, host, src)
 	for _, b := range boxes {
 		g.wait(b.id, rev)
 	}

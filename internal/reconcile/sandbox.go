@@ -119,7 +119,7 @@ func (r *Reconciler) bridgeTrouble(rec *record) error {
 		case b == nil:
 		case b.trial.err != nil:
 			return b.trial.err
-		case b.made == nil && r.fw.trial.err != nil && !r.guarded(i.Bridge):
+		case b.made == nil && !(b.want != nil && b.want.Plain) && r.fw.trial.err != nil && !r.guarded(i.Bridge):
 			return fmt.Errorf("firewall: %w", r.fw.trial.err)
 		}
 	}

@@ -9,6 +9,8 @@
 //	fip*.go     fip, fip pool
 //	sg*.go      sg: security groups
 //	rates.go    update --net-rate-in, --net-rate-out
+//	nic.go      nic add, rm, ls, wait
+//	inside.go   route, rule, tc
 //	options.go  options of ours on Docker's commands
 package extensions
 
@@ -22,7 +24,8 @@ import (
 
 // Add adds the commands to the root command, which has docker/cli's already.
 func Add(root *cobra.Command, dockerCli command.Cli) {
-	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), newFIPCommand(dockerCli), sgCommand(dockerCli))
+	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), newFIPCommand(dockerCli), sgCommand(dockerCli), nicCommand(dockerCli))
+	root.AddCommand(insideCommands(dockerCli)...)
 	addOptions(root)
 	for _, c := range root.Commands() {
 		switch c.Name() {

@@ -26,6 +26,12 @@ func (h *Host) Dump() string {
 		for key, r := range n.routes {
 			line("netns %s route %s via %s dev %s", id, key, r.Via, r.Dev)
 		}
+		for _, r := range n.rules {
+			line("netns %s rule %+v", id, r)
+		}
+		for _, words := range n.tc {
+			line("netns %s tc %s", id, strings.Join(words, " "))
+		}
 		for key, value := range n.sysctls {
 			line("netns %s sysctl %s=%s", id, key, value)
 		}

@@ -67,6 +67,19 @@ func TestRefused(t *testing.T) {
 			_, _, err := h.Links().Listen(ctx, "c1", netip.MustParseAddrPort("127.0.0.11:53"))
 			return err
 		}, syscall.ENOENT, 0},
+		{"a device that is not there", func(h *fake.Host) error { return device(h, desired.Macvlan, "gone0") }, syscall.ENODEV, 0},
+		{"a device that is a port", func(h *fake.Host) error {
+			if err := h.Links().EnsureBridge(ctx, bridge("jk-a")); err != nil {
+				return err
+			}
+			s := sandbox("c1", "jk-a")
+			if _, err := h.Links().EnsureNamespace(ctx, "c1"); err != nil {
+				return err
+			}
+			err := h.Links().EnsureSandbox(ctx, s)
+			err = errors.Join(err, device(h, desired.Direct, s.Interfaces[0].Host))
+			return errors.Join(err, h.Links().DeleteNamespace(ctx, "c1"))
+		}, syscall.EBUSY, 0},
 		{"a port of another program", func(h *fake.Host) error { h.TakePort(port); return h.Ports().Claim(port) }, nil, errs.Conflict},
 		{"elements without a table", func(h *fake.Host) error { return h.Firewall().Update(ctx, subnets("10.0.0.0/8"), desired.Firewall{}) }, syscall.ENOENT, 0},
 		{"overlapping intervals", func(h *fake.Host) error { return h.Firewall().Load(ctx, subnets("10.0.0.0/8", "10.1.0.0/16")) }, syscall.EEXIST, 0},
@@ -179,5 +192,24 @@ func TestFaults(t *testing.T) {
 	h.Restart()
 	if o, err := h.Links().Observe(ctx); err != nil || len(o.Namespaces) != 1 || len(o.Bridges) != 1 {
 		t.Errorf("the next one sees: %+v %v", o, err)
+	}
+}
+
+// device puts a device into a namespace of its own, which goes again.
+func device(h *fake.Host, kind desired.DeviceKind, parent string) error {
+	if _, err := h.Links().EnsureNamespace(ctx, "c2"); err != nil {
+		return err
+	}
+	s := &desired.Sandbox{Container: "c2", Devices: []desired.Device{{NIC: "n", Kind: kind, Name: "eth1", Parent: parent}}}
+	return errors.Join(h.Links().EnsureSandbox(ctx, s), h.Links().DeleteNamespace(ctx, "c2"))
+}
+
+// A device that was moved in is on the host again when its namespace goes.
+func TestDeviceIsGivenBack(t *testing.T) {
+	h := fake.New()
+	h.AddForeignLink("wan0", false)
+	before := h.Dump()
+	if err := device(h, desired.Direct, "wan0"); err != nil || h.Dump() != before {
+		t.Errorf("%v\n%s", err, h.Dump())
 	}
 }

@@ -56,6 +56,7 @@ type link struct {
 	addrs                    map[string]bool
 	marked                   map[string]bool // addresses with our mark, on others' links
 	peerNS, peer             string          // of the host end of a veth pair
+	was                      *link           // of a device that was moved in: it, on the host
 	limits                   rates           // of the host end of a veth pair
 }
 
@@ -69,6 +70,8 @@ type namespace struct {
 	id        int
 	links     map[string]*link
 	routes    map[string]desired.Route // by destination
+	rules     []desired.Rule
+	tc        [][]string
 	sysctls   map[string]string
 	redirect  string // where port 53 is redirected to
 	listeners map[string]*socket

@@ -38,7 +38,7 @@ func (l *Links) Observe(context.Context) (desired.Observed, error) {
 			switch {
 			case !ours:
 			case k.bridge:
-				b := desired.Bridge{Name: name, Network: owner, MAC: k.mac, MTU: k.mtu, RouteLocalnet: k.localnet}
+				b := desired.Bridge{Name: name, Network: owner, MAC: k.mac, MTU: k.mtu, RouteLocalnet: k.localnet, Plain: strings.HasPrefix(owner, "nic:") && k.up}
 				if k.up { // one that is down has no address in effect
 					b.Addrs = k.prefixes()
 				}
@@ -81,7 +81,7 @@ func (l *Links) EnsureBridge(_ context.Context, b *desired.Bridge) error {
 		}
 	}
 	return l.correct(b.Name, b.Name, func() map[string]*link { return h.links }, wish{
-		mac: b.MAC, mtu: b.MTU, addrs: b.Addrs, localnet: b.RouteLocalnet,
+		mac: b.MAC, mtu: b.MTU, addrs: b.Addrs, localnet: b.RouteLocalnet, others: b.Plain,
 	})
 }
 
@@ -117,6 +117,7 @@ type wish struct {
 	mtu      int
 	addrs    []netip.Prefix
 	localnet bool
+	others   bool // addresses of others stay
 }
 
 // correct brings a link of a host or namespace to what is wished, a change at
@@ -177,7 +178,7 @@ func (w wish) next(k *link) (string, func(*link) error) {
 		}
 	}
 	for _, have := range k.prefixes() {
-		if !slices.Contains(w.addrs, have) {
+		if !w.others && !slices.Contains(w.addrs, have) {
 			return "address del " + have.String(), func(k *link) error { delete(k.addrs, have.String()); return nil }
 		}
 	}

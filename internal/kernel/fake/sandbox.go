@@ -42,6 +42,11 @@ func (l *Links) DeleteNamespace(_ context.Context, container string) error {
 }
 
 func (h *Host) dropNamespace(container string) {
+	if n := h.ns[container]; n != nil {
+		for name := n.unwanted(nil); name != ""; name = n.unwanted(nil) {
+			h.giveBack(n, name)
+		}
+	}
 	for name, k := range h.links {
 		if k.peer != "" && k.peerNS == container {
 			h.dropLink(name)
@@ -52,6 +57,9 @@ func (h *Host) dropNamespace(container string) {
 
 // EnsureSandbox makes the inside as wanted, a change at a time.
 func (l *Links) EnsureSandbox(_ context.Context, s *desired.Sandbox) error {
+	if err := l.dropDevices(s); err != nil {
+		return err
+	}
 	for _, i := range s.Interfaces { // first, because two may swap their names
 		if err := l.dropOther(s.Container, i); err != nil {
 			return err
@@ -62,7 +70,15 @@ func (l *Links) EnsureSandbox(_ context.Context, s *desired.Sandbox) error {
 			return err
 		}
 	}
+	for _, d := range s.Devices {
+		if err := l.ensureDevice(s.Container, d); err != nil {
+			return err
+		}
+	}
 	if err := l.ensureRoutes(s); err != nil {
+		return err
+	}
+	if err := l.ensureRules(s); err != nil {
 		return err
 	}
 	for key, value := range s.Sysctls {
@@ -193,10 +209,14 @@ func (h *Host) enslave(host, bridge string) error {
 }
 
 func routeKey(r desired.Route) string {
-	if !r.Dst.IsValid() || r.Dst.Bits() == 0 {
-		return "default"
+	key := "default"
+	if r.Dst.IsValid() && r.Dst.Bits() != 0 {
+		key = r.Dst.String()
 	}
-	return r.Dst.String()
+	if r.Table != 0 || r.Metric != 0 {
+		key += fmt.Sprintf(" table %d metric %d", r.Table, r.Metric)
+	}
+	return key
 }
 
 func (l *Links) ensureRoutes(s *desired.Sandbox) error {
@@ -231,6 +251,10 @@ func (l *Links) ensureRoutes(s *desired.Sandbox) error {
 
 // route adds or replaces a route; a gateway must be on the link.
 func (n *namespace) route(key string, r desired.Route) error {
+	if r.Dev == "" || r.Dev == "lo" {
+		n.routes[key] = r
+		return nil
+	}
 	dev := n.links[r.Dev]
 	if dev == nil {
 		return fmt.Errorf("dev %s: %w", r.Dev, enodev)
@@ -283,6 +307,9 @@ func (l *Links) ObserveSandbox(_ context.Context, s *desired.Sandbox) (intact bo
 			if _, change := (wish{mac: i.MAC, mtu: i.MTU, addrs: i.Addrs}).next(k); change != nil {
 				return nil
 			}
+		}
+		if !n.devicesIntact(s) {
+			return nil
 		}
 		for _, r := range s.Routes {
 			if n.routes[routeKey(r)] != r {

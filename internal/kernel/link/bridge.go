@@ -30,7 +30,11 @@ func (h *Host) EnsureBridge(ctx context.Context, b *desired.Bridge) error {
 	}
 	defer h.lock("bridge", b.Name)()
 	defer h.known.begin(b.Name)()
-	if err := h.ensureBridge(b); err != nil {
+	ensure := h.ensureBridge
+	if b.Plain {
+		ensure = h.ensurePlain
+	}
+	if err := ensure(b); err != nil {
 		return fmt.Errorf("network bridge %s: %w", b.Name, err)
 	}
 	return nil
@@ -97,7 +101,7 @@ func (h *Host) bridgeLink(b *desired.Bridge, mac net.HardwareAddr) (netlink.Link
 			return nil, err
 		}
 		if l != nil {
-			return l, ownBridge(l, b.Network)
+			return l, ownBridge(l, b)
 		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.HardwareAddr, attrs.MTU, attrs.Alias = b.Name, mac, b.MTU, Alias+b.Network
@@ -117,12 +121,12 @@ func (h *Host) bridgeLink(b *desired.Bridge, mac net.HardwareAddr) (netlink.Link
 // ownBridge refuses a link that is not this network's bridge. One that bears
 // the name by which ours are known but no alias yet is ours: a crash came
 // between making it and naming its owner.
-func ownBridge(l netlink.Link, network string) error {
+func ownBridge(l netlink.Link, b *desired.Bridge) error {
 	id, ours := owner(l)
-	half := l.Attrs().Alias == "" && halfMadeBridge(l.Attrs().Name, network)
+	half := l.Attrs().Alias == "" && (halfMadeBridge(l.Attrs().Name, b.Network) || halfMadePlain(l, b))
 	_, isBridge := l.(*netlink.Bridge)
 	switch {
-	case isBridge && (ours && id == network || half):
+	case (isBridge || b.OVS) && (ours && id == b.Network || half):
 		return nil
 	case ours:
 		return errs.New(errs.Conflict, "the name is taken by a link of %s%s", Alias, id)
@@ -130,6 +134,11 @@ func ownBridge(l netlink.Link, network string) error {
 	return errs.New(errs.Conflict,
 		"the host has a %s named %s which is not Jackstay's: give the network another bridge name, or that link another",
 		l.Type(), l.Attrs().Name)
+}
+
+// halfMadePlain tells a plain bridge by the MAC it was made with.
+func halfMadePlain(l netlink.Link, b *desired.Bridge) bool {
+	return b.Plain && (b.OVS || l.Attrs().HardwareAddr.String() == b.MAC)
 }
 
 func halfMadeBridge(name, network string) bool {
@@ -199,6 +208,10 @@ func (h *Host) DeleteBridge(_ context.Context, name string) error {
 		return errs.New(errs.Conflict, "network bridge %s: not deleted, for it is not Jackstay's", name)
 	}
 	h.known.forget(name)
+	if _, linux := l.(*netlink.Bridge); !linux {
+		_, err := ovs("--if-exists", "del-br", name)
+		return err
+	}
 	if err := deleteLink(l); err != nil {
 		return fmt.Errorf("delete network bridge %s: %w", name, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -32,6 +33,8 @@ type Host struct {
 	slow  *netlink.Handle // for deleting, see deleteLink
 	wire  wire
 	dir   *netns.Dir
+	run   string // for what has to outlive the daemon, and not the machine
+	home  int    // the host's namespace
 	known *ledger
 	// placed are our addresses on devices of others.
 	placed placed
@@ -46,7 +49,10 @@ func New(runDir string, log *slog.Logger) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{log: log, dir: dir, known: newLedger()}
+	h := &Host{log: log, dir: dir, run: runDir, known: newLedger()}
+	if h.home, err = netns.Own(); err != nil {
+		return nil, err
+	}
 	if h.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
@@ -68,6 +74,7 @@ func (h *Host) Close() error {
 	h.nl.Close()
 	h.slow.Close()
 	h.wire.close()
+	_ = unix.Close(h.home)
 	return h.dir.Close()
 }
 
@@ -86,10 +93,15 @@ func (h *Host) EnsureNamespace(ctx context.Context, container string) (string, e
 
 // DeleteNamespace unmounts and removes the container's namespace. The kernel
 // deletes the links inside, and their host ends with them, once nothing uses
-// it any more, a moment later: DeleteHostEnd first makes it certain.
+// it any more, a moment later: DeleteHostEnd first makes it certain. Devices of
+// the host that were moved in are given back before.
 func (h *Host) DeleteNamespace(_ context.Context, container string) error {
 	defer h.lock("sandbox", container)()
+	if err := h.giveBackAll(container); err != nil {
+		return err
+	}
 	h.known.forgetOf(container)
+	_ = os.Remove(h.tcFile(container))
 	return h.dir.Delete(container)
 }
 

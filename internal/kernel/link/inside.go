@@ -35,10 +35,15 @@ func (v *visit) setInner(i *desired.Interface, inner netlink.Link, mac net.Hardw
 	var have []netip.Prefix
 	if !fresh {
 		var err error
-		if have, err = addrsOf(v.in, inner); err != nil {
+		if have, err = v.addrsOf(inner); err != nil {
 			return err
 		}
 		if err := v.correctInner(i, inner, mac); err != nil {
+			return err
+		}
+	}
+	if i.Leased && !fresh {
+		if err := v.dropLeased(i, inner); err != nil {
 			return err
 		}
 	}
@@ -46,7 +51,11 @@ func (v *visit) setInner(i *desired.Interface, inner netlink.Link, mac net.Hardw
 		if slices.Contains(have, p) {
 			continue
 		}
-		if err := retryAdd(func() error { return v.in.AddrAdd(inner, address(p)) }); err != nil {
+		a := address(p)
+		if i.Leased {
+			a.Label = label(i.Name)
+		}
+		if err := retryAdd(func() error { return v.in.AddrAdd(inner, a) }); err != nil {
 			return fmt.Errorf("add address %s: %w", p, err)
 		}
 	}
@@ -68,6 +77,24 @@ func (v *visit) correctInner(i *desired.Interface, inner netlink.Link, mac net.H
 	if i.MTU != 0 && a.MTU != i.MTU {
 		if err := retry(func() error { return v.in.LinkSetMTU(inner, i.MTU) }); err != nil {
 			return fmt.Errorf("set MTU %d: %w", i.MTU, err)
+		}
+	}
+	return nil
+}
+
+// dropLeased takes off addresses of leases that are over. They carry our mark;
+// what the container added for itself does not.
+func (v *visit) dropLeased(i *desired.Interface, inner netlink.Link) error {
+	var list []netlink.Addr
+	if err := retry(func() (err error) { list, err = v.in.AddrList(inner, netlink.FAMILY_V4); return }); err != nil {
+		return fmt.Errorf("list addresses of %s: %w", i.Name, err)
+	}
+	for n := range list {
+		if p, ok := toPrefix(list[n].IPNet); !ok || !Floating(&list[n]) || slices.Contains(i.Addrs, p) {
+			continue
+		}
+		if err := retryDelete(func() error { return v.in.AddrDel(inner, &list[n]) }); err != nil {
+			return fmt.Errorf("take off address %s: %w", list[n].IPNet, err)
 		}
 	}
 	return nil
@@ -100,7 +127,7 @@ func ifThere(err error) error {
 // destination wins: inside, it decides.
 func (v *visit) ensureRoutes(s *desired.Sandbox) error {
 	var have []netlink.Route
-	if v.found || len(s.Interfaces) == 0 {
+	if v.found || len(s.Interfaces)+len(s.Devices) == 0 {
 		var err error
 		if have, err = listRoutes(v.in, s.Routes); err != nil {
 			return err
@@ -115,6 +142,9 @@ func (v *visit) ensureRoutes(s *desired.Sandbox) error {
 	}
 	for _, r := range s.Routes {
 		index, ok := v.index[r.Dev]
+		if !ok && r.Asked {
+			index, ok = v.other(r.Dev)
+		}
 		if !ok {
 			return errs.New(errs.Invalid, "route to %s: the container has no interface %s", destination(r.Dst), r.Dev)
 		}
@@ -128,19 +158,43 @@ func (v *visit) ensureRoutes(s *desired.Sandbox) error {
 	return nil
 }
 
+// other gives the index of an interface that is not ours, such as lo; 0 without
+// a name: the kernel finds the interface.
+func (v *visit) other(name string) (index int, ok bool) {
+	if name == "" {
+		return 0, true
+	}
+	l, err := find(v.in, name)
+	if err != nil || l == nil {
+		return 0, false
+	}
+	return l.Attrs().Index, true
+}
+
 func (v *visit) addRoute(r desired.Route, index int) error {
-	k := &netlink.Route{LinkIndex: index, Protocol: routeProtocol}
+	k := &netlink.Route{LinkIndex: index, Protocol: routeProtocol, Priority: r.Metric, Table: r.Table, MTU: r.MTU, Type: routeType(r.Type)}
 	if r.Dst.IsValid() {
 		k.Dst = toIPNet(r.Dst.Masked())
 	} else {
-		k.Dst = defaultDst(r.Via)
+		k.Dst = defaultDst(r)
 	}
-	if r.Via.IsValid() {
+	switch {
+	case r.Via.IsValid():
 		k.Gw = r.Via.AsSlice()
-	} else {
+	case r.Type == "":
 		k.Scope = unix.RT_SCOPE_LINK
 	}
-	err := retryAdd(func() error { return v.in.RouteAdd(k) })
+	if r.Src.IsValid() {
+		k.Src = r.Src.AsSlice()
+	}
+	if r.OnLink {
+		k.Flags |= unix.RTNH_F_ONLINK
+	}
+	add := v.in.RouteAdd
+	if r.Asked {
+		add = v.in.RouteReplace
+	}
+	err := retryAdd(func() error { return add(k) })
 	if errors.Is(err, unix.ENETUNREACH) {
 		return errs.New(errs.Invalid, "route to %s: the gateway %s is not in a subnet of %s", destination(r.Dst), r.Via, r.Dev)
 	}
@@ -150,13 +204,14 @@ func (v *visit) addRoute(r desired.Route, index int) error {
 	return nil
 }
 
-// listRoutes gives the routes of the main table that are of ours or in the
+// listRoutes gives the routes that are of ours or in the
 // place of a wanted one. A container may have made a million others.
 func listRoutes(h *netlink.Handle, want []desired.Route) ([]netlink.Route, error) {
 	var list []netlink.Route
 	err := retry(func() error {
 		list = nil
-		return h.RouteListFilteredIter(netlink.FAMILY_ALL, &netlink.Route{}, 0, func(k netlink.Route) bool {
+		all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC, Type: unix.RTN_UNSPEC}
+		return h.RouteListFilteredIter(netlink.FAMILY_ALL, all, netlink.RT_FILTER_TABLE, func(k netlink.Route) bool {
 			if k.Protocol == routeProtocol || slices.ContainsFunc(want, func(r desired.Route) bool { return sameDst(&k, r) }) {
 				list = append(list, k)
 			}
@@ -175,15 +230,49 @@ func serves(k *netlink.Route, want desired.Route, index int) bool {
 	if !sameDst(k, want) {
 		return false
 	}
-	return k.Protocol != routeProtocol || sameRoute(k, want, index)
+	return k.Protocol != routeProtocol && !want.Asked || sameRoute(k, want, index)
 }
 
 func sameRoute(k *netlink.Route, want desired.Route, index int) bool {
 	via, _ := netip.AddrFromSlice(k.Gw)
-	return sameDst(k, want) && k.LinkIndex == index && via.Unmap() == want.Via
+	src, _ := netip.AddrFromSlice(k.Src)
+	return sameDst(k, want) && (k.LinkIndex == index || want.Dev == "") && via.Unmap() == want.Via &&
+		src.Unmap() == want.Src && k.MTU == want.MTU && k.Type == routeType(want.Type)
+}
+
+// routeType is the kernel's number for a kind of route.
+func routeType(name string) int {
+	switch name {
+	case "blackhole":
+		return unix.RTN_BLACKHOLE
+	case "unreachable":
+		return unix.RTN_UNREACHABLE
+	case "prohibit":
+		return unix.RTN_PROHIBIT
+	}
+	return unix.RTN_UNICAST
+}
+
+// sameMetric: IPv6 routes without one get IP6_RT_PRIO_USER (linux/ipv6_route.h).
+// A route of ours that nobody asked for is served by one of any metric.
+func sameMetric(k *netlink.Route, want desired.Route) bool {
+	if !want.Asked && want.Metric == 0 && k.Protocol != routeProtocol {
+		return true
+	}
+	return k.Priority == want.Metric || want.Metric == 0 && k.Family == netlink.FAMILY_V6 && k.Priority == 1024
+}
+
+func tableOf(r desired.Route) int {
+	if r.Table == 0 {
+		return unix.RT_TABLE_MAIN
+	}
+	return r.Table
 }
 
 func sameDst(k *netlink.Route, want desired.Route) bool {
+	if k.Table != tableOf(want) || !sameMetric(k, want) {
+		return false
+	}
 	dst, ok := toPrefix(k.Dst)
 	v6 := k.Family == netlink.FAMILY_V6
 	if !ok || dst.Bits() == 0 { // the default route
@@ -196,15 +285,18 @@ func wantsV6(r desired.Route) bool {
 	if r.Dst.IsValid() {
 		return r.Dst.Addr().Is6()
 	}
-	return r.Via.Is6()
+	return r.V6 || r.Via.Is6()
 }
 
 func wantedRoute(k *netlink.Route, routes []desired.Route, index map[string]int) bool {
-	return slices.ContainsFunc(routes, func(r desired.Route) bool { return sameRoute(k, r, index[r.Dev]) })
+	return slices.ContainsFunc(routes, func(r desired.Route) bool {
+		i, ours := index[r.Dev]
+		return sameRoute(k, r, i) || !ours && r.Asked && sameRoute(k, r, k.LinkIndex)
+	})
 }
 
-func defaultDst(via netip.Addr) *net.IPNet {
-	if via.Is6() {
+func defaultDst(r desired.Route) *net.IPNet {
+	if wantsV6(r) {
 		return &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
 	}
 	return &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}

@@ -31,6 +31,8 @@ type setting struct {
 	// noLinkLocal keeps IPv6 link-local addresses, and the multicast they cause
 	// on every port of a bridge, off a host end.
 	noLinkLocal bool
+	name        string
+	netns       int          // moves it to this namespace, where it gets the name; 0: none
 	bridge      []*nl.RtAttr // IFLA_INFO_DATA of a bridge
 }
 
@@ -81,6 +83,12 @@ func (s setting) request() *nl.NetlinkRequest {
 	}
 	if s.master != 0 {
 		req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(s.master))))
+	}
+	if s.name != "" {
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(s.name)))
+	}
+	if s.netns != 0 {
+		req.AddData(netNSFD(s.netns))
 	}
 	if s.noLinkLocal {
 		spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)

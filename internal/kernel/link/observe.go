@@ -57,7 +57,7 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 		}
 		a, s := l.Attrs(), linkShape(l)
 		switch l.Type() {
-		case "bridge":
+		case "bridge", "openvswitch":
 			s.mac, s.addrs = a.HardwareAddr.String(), addrText(addrs[a.Index])
 			out.Bridges[a.Name] = observedBridge(l, id, addrs[a.Index])
 		case "veth":
@@ -83,6 +83,9 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 // whose packets the host was told not to forward, has no address in effect.
 func observedBridge(l netlink.Link, network string, addrs []netip.Prefix) desired.Bridge {
 	a := l.Attrs()
+	if PlainBridge(l) {
+		return desired.Bridge{Name: a.Name, Network: network, MAC: a.HardwareAddr.String(), MTU: a.MTU, Plain: up(l), OVS: l.Type() == "openvswitch"}
+	}
 	if !up(l) || !forwards(a.Name) {
 		addrs = nil
 	}
@@ -119,19 +122,24 @@ func (h *Host) ObserveSandbox(ctx context.Context, want *desired.Sandbox) (bool,
 	}
 	defer h.lock("sandbox", want.Container)()
 	intact := false
-	err := netns.Do(h.dir.Path(want.Container), func() error {
+	fd, err := netns.Open(h.dir.Path(want.Container))
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil // no namespace
+	}
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	err = netns.DoFD(fd, func() error {
 		in, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return fmt.Errorf("open netlink: %w", err)
 		}
 		defer in.Close()
-		v := &visit{host: h, in: in, container: want.Container}
+		v := &visit{host: h, in: in, fd: fd, container: want.Container}
 		intact, err = v.intact(want)
 		return err
 	})
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil // no namespace
-	}
 	if err != nil {
 		return false, fmt.Errorf("look at the network of container %s: %w", short(want.Container), err)
 	}
@@ -151,12 +159,33 @@ func (v *visit) intact(want *desired.Sandbox) (bool, error) {
 			return false, err
 		}
 	}
+	for n := range want.Devices {
+		d := &want.Devices[n]
+		l, err := find(v.in, d.Name)
+		if err != nil || l == nil {
+			return false, err
+		}
+		index[d.Name] = l.Attrs().Index
+		if ok, err := v.deviceIntact(d, l); err != nil || !ok {
+			return false, err
+		}
+	}
+	if have, err := v.devices(); err != nil || len(have) != len(want.Devices) {
+		return false, err
+	}
+	if ok, err := v.rulesIntact(want); err != nil || !ok || !v.tcIntact(want) {
+		return false, err
+	}
 	routes, err := listRoutes(v.in, want.Routes)
 	if err != nil {
 		return false, err
 	}
 	for _, r := range want.Routes {
-		if !slices.ContainsFunc(routes, func(k netlink.Route) bool { return serves(&k, r, index[r.Dev]) }) {
+		at, ours := index[r.Dev]
+		if !ours {
+			at, _ = v.other(r.Dev)
+		}
+		if !slices.ContainsFunc(routes, func(k netlink.Route) bool { return serves(&k, r, at) }) {
 			return false, nil
 		}
 	}
@@ -177,21 +206,42 @@ func (v *visit) interfaceIntact(i *desired.Interface, inner netlink.Link) (bool,
 		return false, err
 	}
 	o, a := outer.Attrs(), inner.Attrs()
-	if !paired(outer, inner) || o.Alias != Alias+i.Endpoint || o.MasterIndex != master.Attrs().Index ||
+	if !paired(outer, inner) || o.Alias != Alias+i.Endpoint || !i.OVS && o.MasterIndex != master.Attrs().Index ||
 		!up(outer) || !up(inner) || mac != nil && mac.String() != a.HardwareAddr.String() ||
 		i.MTU != 0 && i.MTU != a.MTU {
 		return false, nil
 	}
-	have, err := addrsOf(v.in, inner)
+	if ok, err := v.addrsThere(inner, i.Addrs); err != nil || !ok {
+		return false, err
+	}
+	return v.ratesIntact(i, outer)
+}
+
+// addrsOf gives the addresses an interface had when the visit first asked for
+// any: one dump of the kernel's serves all interfaces.
+func (v *visit) addrsOf(l netlink.Link) ([]netip.Prefix, error) {
+	if v.addrs == nil {
+		list, err := addrList(v.in)
+		if err != nil {
+			return nil, err
+		}
+		v.addrs = addrsByIndex(list)
+	}
+	return v.addrs[l.Attrs().Index], nil
+}
+
+// addrsThere tells whether an interface has these addresses, among others perhaps.
+func (v *visit) addrsThere(l netlink.Link, want []netip.Prefix) (bool, error) {
+	have, err := v.addrsOf(l)
 	if err != nil {
 		return false, err
 	}
-	for _, p := range i.Addrs {
+	for _, p := range want {
 		if !slices.Contains(have, p) {
 			return false, nil
 		}
 	}
-	return v.ratesIntact(i, outer)
+	return true, nil
 }
 
 // ratesIntact looks at the limits of a host end, and has the watch keep them

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -64,18 +65,31 @@ type visit struct {
 	in        *netlink.Handle
 	fd        int // the namespace
 	container string
-	anew      []announcement // addresses that came with a new interface
-	index     map[string]int // of the wanted interfaces, by name
-	found     bool           // an interface was there already, and maybe routes over it
+	anew      []announcement         // addresses that came with a new interface
+	index     map[string]int         // of the wanted interfaces, by name
+	found     bool                   // an interface was there already, and maybe routes over it
+	fresh     bool                   // one was made
+	addrs     map[int][]netip.Prefix // by interface index, see addrsOf
 }
 
 func (v *visit) ensure(s *desired.Sandbox) error {
+	if err := v.dropDevices(s); err != nil { // first: another may be given its name
+		return err
+	}
 	for i := range s.Interfaces {
 		if err := v.ensureInterface(&s.Interfaces[i]); err != nil {
 			return fmt.Errorf("interface %s: %w", s.Interfaces[i].Name, err)
 		}
 	}
+	for i := range s.Devices {
+		if err := v.ensureDevice(&s.Devices[i]); err != nil {
+			return fmt.Errorf("interface %s: %w", s.Devices[i].Name, err)
+		}
+	}
 	if err := v.ensureRoutes(s); err != nil {
+		return err
+	}
+	if err := v.ensureRules(s); err != nil {
 		return err
 	}
 	for _, path := range slices.Sorted(maps.Keys(s.Sysctls)) {
@@ -87,9 +101,11 @@ func (v *visit) ensure(s *desired.Sandbox) error {
 		}
 	}
 	if redirected(s) {
-		return ensureRedirect(s.Resolver, s.ResolverVia)
+		if err := ensureRedirect(s.Resolver, s.ResolverVia); err != nil {
+			return err
+		}
 	}
-	return nil
+	return v.ensureTC(s)
 }
 
 func (v *visit) ensureInterface(i *desired.Interface) error {
@@ -101,6 +117,9 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	if err != nil {
 		return err
 	}
+	if i.OVS {
+		master = 0 // its datapath's, which Open vSwitch sees to
+	}
 	outer, inner, err := v.pair(i)
 	if err != nil {
 		return err
@@ -111,7 +130,7 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 			return err
 		}
 	}
-	v.found = v.found || !fresh
+	v.found, v.fresh = v.found || !fresh, v.fresh || fresh
 	v.index[i.Name] = inner.Attrs().Index
 	// Before it goes up: not one packet passes without its limit.
 	rates, err := v.host.setRates(i, outer, cmp.Or(i.MTU, outer.Attrs().MTU), fresh)
@@ -232,7 +251,7 @@ func (v *visit) setOuter(i *desired.Interface, outer netlink.Link, master int) e
 	if a.Alias != Alias+i.Endpoint {
 		s.alias, s.noLinkLocal, same = Alias+i.Endpoint, true, false
 	}
-	if a.MasterIndex != master {
+	if master != 0 && a.MasterIndex != master {
 		s.master, same = master, false
 	}
 	if i.MTU != 0 && a.MTU != i.MTU {
@@ -241,8 +260,16 @@ func (v *visit) setOuter(i *desired.Interface, outer netlink.Link, master int) e
 	if same {
 		return nil
 	}
-	if err := explainFull(v.host.wire.apply(s), i); err != nil || s.master == 0 {
+	if err := explainFull(v.host.wire.apply(s), i); err != nil || s.master == 0 && !i.OVS {
 		return err
+	}
+	switch {
+	case i.OVS:
+		return v.setPort(i)
+	case i.VLAN != 0:
+		if err := v.setVLAN(i, outer); err != nil {
+			return err
+		}
 	}
 	// With br_netfilter a packet from a container to its own published port is
 	// turned round inside the bridge (net/bridge/br_netfilter_hooks.c), which
@@ -278,6 +305,9 @@ func (h *Host) DeleteHostEnd(_ context.Context, name string) error {
 			if end, err := find(h.nl, usualHostEnd(id)); err != nil || end != nil {
 				return err // its host end was made meanwhile
 			}
+		}
+		if err := dropPort(l); err != nil {
+			return err
 		}
 		if err := deleteLink(l); err != nil {
 			return fmt.Errorf("delete veth pair %s: %w", name, err)

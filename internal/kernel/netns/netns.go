@@ -77,6 +77,15 @@ func Open(path string) (int, error) {
 	return fd, nil
 }
 
+// Own gives a descriptor of the calling thread's namespace.
+func Own() (int, error) {
+	fd, err := unix.Open(threadSelf, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("own network namespace: %w", err)
+	}
+	return fd, nil
+}
+
 // onThread changes a thread's namespace with enter, runs fn, and takes the
 // thread back.
 func onThread(enter, fn func() error) error {

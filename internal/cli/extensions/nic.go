@@ -1,0 +1,201 @@
+package extensions
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/docker/cli/cli"
+	"github.com/docker/cli/cli/command"
+	"github.com/docker/cli/cli/command/completion"
+	"github.com/docker/cli/cli/command/formatter"
+	"github.com/spf13/cobra"
+)
+
+// nic is an interface of a container as the API tells it.
+type nic struct {
+	Container, ContainerID, Name, On, Kind string
+	Addresses, Gateways                    []string
+	MacAddress, HostName                   string
+	MTU, VLAN                              int
+	DHCP, Up                               bool
+	ID                                     string
+}
+
+func nicCommand(dockerCli command.Cli) *cobra.Command {
+	return group(dockerCli, "nic", "Manage interfaces of containers, running or not", nicAdd(dockerCli),
+		&cobra.Command{
+			Use: "rm CONTAINER NAME...", Aliases: []string{"remove"}, Short: "Take interfaces off a container",
+			Args: cli.RequiresMinArgs(2), DisableFlagsInUseLine: true,
+			ValidArgsFunction: completion.ContainerNames(dockerCli, true),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return each(args[1:], func(name string) error {
+					return call(cmd.Context(), dockerCli, "DELETE", "/containers/"+args[0]+"/nics", url.Values{"nic": {name}}, nil, nil)
+				})
+			},
+		},
+		nicList(dockerCli),
+		&cobra.Command{
+			Use: "wait CONTAINER [NAME]", Short: "Wait until a container runs and has an interface (eth1)",
+			Args: cli.RequiresRangeArgs(1, 2), DisableFlagsInUseLine: true,
+			ValidArgsFunction: completion.ContainerNames(dockerCli, true),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				q := url.Values{}
+				if len(args) == 2 {
+					q.Set("nic", args[1])
+				}
+				return call(cmd.Context(), dockerCli, "POST", "/containers/"+args[0]+"/nics/wait", q, nil, nil)
+			},
+		})
+}
+
+func nicAdd(dockerCli command.Cli) *cobra.Command {
+	var b struct {
+		On, Name, HostName  string
+		Addresses           []string
+		MacAddress, MacFrom string
+		MTU, VLAN           int
+		Routes              []string
+		DHCP, Direct, Wait  bool
+	}
+	var vlan string
+	cmd := &cobra.Command{
+		Use:   "add [OPTIONS] CONTAINER --on NETWORK|BRIDGE|DEVICE",
+		Short: "Give a container a further interface",
+		Long: "Give a container, running or not, a further interface: on a network of Jackstay's, on a bridge of the host,\n" +
+			"or on one of its devices. A bridge that is not there is made if its name has br in it, or, with Open vSwitch,\n" +
+			"begins with ovs; it goes with the last interface on it. On any other device the interface is a macvlan, or with\n" +
+			"--direct the device itself, which the host has back when the container stops. dummy leads nowhere.",
+		Example: "  jackstay nic add web --on br1 --ip 192.168.4.25/24\n  jackstay nic add web --on backend --name data0\n" +
+			"  jackstay nic add web --on eth1 --dhcp\n  jackstay nic add web --on eth2 --direct --ip 10.7.0.9/24,10.7.0.1",
+		Args: cli.ExactArgs(1), ValidArgsFunction: completion.ContainerNames(dockerCli, true),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if vlan != "" {
+				n, err := strconv.Atoi(vlan)
+				if err != nil || n < 1 || n > 4094 {
+					return fmt.Errorf("invalid VLAN %q: it must be between 1 and 4094", vlan)
+				}
+				b.VLAN = n
+			}
+			if cmd.Flags().Changed("mtu") && b.MTU == 0 {
+				return fmt.Errorf("invalid MTU 0: it must be between 68 and 65535")
+			}
+			var out nic
+			if err := call(cmd.Context(), dockerCli, "POST", "/containers/"+args[0]+"/nics", nil, b, &out); err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintln(dockerCli.Out(), out.Name)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&b.On, "on", "", "Network, bridge or device it is put on")
+	f.StringArrayVar(&b.Addresses, "ip", nil, "Address with its length, and a gateway after a comma for a new default route (ADDRESS/LENGTH[,GATEWAY]; may be given several times)")
+	f.StringVar(&b.Name, "name", "", "Name inside the container (default the first free of eth1, eth2, …)")
+	f.StringVar(&b.HostName, "host-name", "", "Name of its end on the host")
+	f.StringVar(&b.MacAddress, "mac", "", "MAC address")
+	f.StringVar(&b.MacFrom, "mac-from", "", "Make the MAC address from a word, the same on every host")
+	f.IntVar(&b.MTU, "mtu", 0, "MTU in bytes")
+	f.StringVar(&vlan, "vlan", "", "VLAN on the bridge or device")
+	f.StringArrayVar(&b.Routes, "route", nil, "Route through it (SUBNET[,GATEWAY]; may be given several times)")
+	f.BoolVar(&b.DHCP, "dhcp", false, "Lease the address from a DHCP server; the daemon renews it")
+	f.BoolVar(&b.Direct, "direct", false, "Move the host's device into the container")
+	f.BoolVar(&b.Wait, "wait", false, "Return when it is up, for a stopped container after its start")
+	_ = cmd.MarkFlagRequired("on")
+	return cmd
+}
+
+func nicList(dockerCli command.Cli) *cobra.Command {
+	var quiet bool
+	var format string
+	cmd := &cobra.Command{
+		Use: "ls [OPTIONS] [CONTAINER]", Aliases: []string{"list"}, Short: "List the interfaces of a container, or of all",
+		Args: cli.RequiresMaxArgs(1), ValidArgsFunction: completion.ContainerNames(dockerCli, true),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := "/nics"
+			if len(args) == 1 {
+				path = "/containers/" + args[0] + "/nics"
+			}
+			var list []nic
+			if err := call(cmd.Context(), dockerCli, "GET", path, nil, nil, &list); err != nil {
+				return err
+			}
+			return writeNICs(dockerCli.Out(), list, format, quiet)
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display the names")
+	cmd.Flags().StringVar(&format, "format", "", `Format output using a custom template: 'table TEMPLATE', 'json' or a Go template with .Container, .Name, .On, .Kind, .Addresses, .Gateways, .MAC, .HostName, .MTU, .VLAN, .DHCP and .ID`)
+	return cmd
+}
+
+// nicTable is what is shown without a format.
+const nicTable = "table {{.Container}}\t{{.Name}}\t{{.On}}\t{{.Kind}}\t{{.Addresses}}\t{{.MAC}}"
+
+func writeNICs(w io.Writer, list []nic, format string, quiet bool) error {
+	switch {
+	case quiet && format == "":
+		format = "{{.Name}}"
+	case format == "" || format == formatter.TableFormatKey:
+		format = nicTable
+	}
+	head := &nicContext{}
+	head.Header = formatter.SubHeaderContext{
+		"Container": "CONTAINER", "Name": "NAME", "On": "ON", "Kind": "KIND", "Addresses": "ADDRESS", "Gateways": "GATEWAY",
+		"MAC": "MAC ADDRESS", "HostName": "HOST NAME", "MTU": "MTU", "VLAN": "VLAN", "DHCP": "DHCP", "ID": "NIC ID",
+	}
+	ctx := formatter.Context{Output: w, Format: formatter.Format(format)}
+	return ctx.Write(head, func(write func(formatter.SubContext) error) error {
+		for _, n := range list {
+			if err := write(&nicContext{n: n}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// nicContext is one interface for templates.
+type nicContext struct {
+	formatter.HeaderContext
+	n nic
+}
+
+func (c *nicContext) MarshalJSON() ([]byte, error) { return formatter.MarshalJSON(c) }
+
+// Container is its container's name.
+func (c *nicContext) Container() string { return c.n.Container }
+
+// Name is its name inside.
+func (c *nicContext) Name() string { return c.n.Name }
+
+// On is the network, bridge or device it is on.
+func (c *nicContext) On() string { return c.n.On }
+
+// Kind says what it is made of.
+func (c *nicContext) Kind() string { return c.n.Kind }
+
+// Addresses are its addresses with their lengths.
+func (c *nicContext) Addresses() string { return strings.Join(c.n.Addresses, ",") }
+
+// Gateways are the default routes it gives.
+func (c *nicContext) Gateways() string { return strings.Join(c.n.Gateways, ",") }
+
+// MAC is its MAC address; empty: the device's own.
+func (c *nicContext) MAC() string { return c.n.MacAddress }
+
+// HostName is the name of its end on the host; empty: it has none.
+func (c *nicContext) HostName() string { return c.n.HostName }
+
+// MTU is the one asked for, in bytes; 0: the host's.
+func (c *nicContext) MTU() int { return c.n.MTU }
+
+// VLAN is the VLAN it is in; 0: none.
+func (c *nicContext) VLAN() int { return c.n.VLAN }
+
+// DHCP says that its address is leased.
+func (c *nicContext) DHCP() bool { return c.n.DHCP }
+
+// ID is its full ID.
+func (c *nicContext) ID() string { return c.n.ID }

@@ -1,0 +1,63 @@
+package extensions
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestNICCommands(t *testing.T) {
+	for _, tt := range []struct{ line, asked, err string }{
+		{"nic add web --on br1 --ip 10.0.0.2/8 --ip fd00::2/64 --vlan 5 --dhcp", `POST /containers/web/nics {"On":"br1","Name":"","HostName":"","Addresses":["10.0.0.2/8","fd00::2/64"],` +
+			`"MacAddress":"","MacFrom":"","MTU":0,"VLAN":5,"Routes":null,"DHCP":true,"Direct":false,"Wait":false}`, ""},
+		{"nic add web", "", `required flag(s) "on" not set`},
+		{"nic add web --on br1 --vlan 0", "", "must be between 1 and 4094"},
+		{"nic add web --on br1 --mtu 0", "", "must be between 68"},
+		{"nic add nobody --on br1", "", "No such container: nobody"},
+		{"nic rm web eth1", "DELETE /containers/web/nics?nic=eth1", ""},
+		{"nic rm web", "", "requires at least 2 arguments"},
+		{"nic wait web", "POST /containers/web/nics/wait", ""},
+		{"route add web 10.0.0.0/8 via 10.1.0.1", `POST /containers/web/routes {"Words":["add","10.0.0.0/8","via","10.1.0.1"]}`, ""},
+		{"route web replace default via 10.1.0.1", `POST /containers/web/routes {"Words":["replace","default","via","10.1.0.1"]}`, ""},
+		{"route rm web default", `POST /containers/web/routes {"Words":["del","default"]}`, ""},
+		{"route nonsense", "", "unknown command"},
+		{"rule web del from 10.0.0.1 table 7", `POST /containers/web/rules {"Words":["del","from","10.0.0.1","table","7"]}`, ""},
+		{"rule replace web from 10.0.0.1", "", "unknown command"},
+		{"tc web -s qdisc show", `POST /containers/web/tc {"Words":["-s","qdisc","show"]}`, ""},
+		{"tc web", "", "requires at least 2 arguments"},
+	} {
+		asked, _, err := run(t, strings.Fields(tt.line)...)
+		switch {
+		case tt.err != "":
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: %v, want %q", tt.line, err, tt.err)
+			}
+		case err != nil || !slices.Equal(asked, []string{tt.asked}):
+			t.Errorf("%s: %v\n asked %q\nwant %q", tt.line, err, asked, tt.asked)
+		}
+	}
+}
+
+func TestWriteNICs(t *testing.T) {
+	list := []nic{{Container: "web", Name: "eth1", On: "br1", Kind: "bridge", Addresses: []string{"10.0.0.2/8", "fd00::2/64"}, MacAddress: "02:00:00:00:00:01"}}
+	for _, tt := range []struct {
+		format string
+		quiet  bool
+		want   string
+	}{
+		{"", false, "CONTAINER NAME ON KIND ADDRESS MAC ADDRESS web eth1 br1 bridge 10.0.0.2/8,fd00::2/64 02:00:00:00:00:01"},
+		{"", true, "eth1"},
+		{"{{.Name}} on {{.On}}", false, "eth1 on br1"},
+		{"table {{.Name}}\t{{.VLAN}}", false, "NAME VLAN eth1 0"},
+	} {
+		var out bytes.Buffer
+		if err := writeNICs(&out, list, tt.format, tt.quiet); err != nil || strings.Join(strings.Fields(out.String()), " ") != tt.want {
+			t.Errorf("%q: %v, %q", tt.format, err, out.String())
+		}
+	}
+	var out bytes.Buffer
+	if err := writeNICs(&out, list, "json", false); err != nil || !strings.Contains(out.String(), `"Addresses":"10.0.0.2/8,fd00::2/64"`) {
+		t.Errorf("json: %v, %s", err, out.String())
+	}
+}
