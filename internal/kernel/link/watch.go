@@ -126,6 +126,9 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 		if len(data) < unix.SizeofIfInfomsg {
 			return "", false
 		}
+		if w.host.parents.touched(kind, data) {
+			return "", true // have everything observed
+		}
 		// By index: a link that was renamed is still the one we know.
 		return w.host.known.limitedBy(int(nl.DeserializeIfInfomsg(data).Index))
 	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER:
