@@ -146,7 +146,11 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 		return w.host.known.byIndex(int(nl.DeserializeIfAddrmsg(data).Index))
 	case unix.RTM_NEWNETCONF:
 		index, off := forwardingOff(data)
-		if _, ours := w.host.known.byIndex(index); off && (ours || index == netconfAll) {
+		name, ours := w.host.known.byIndex(index)
+		if index == netconfAll {
+			name, ours = "all", true
+		}
+		if off && ours && !forwards(name) { // a late message may tell of how a bridge began
 			return "", true // nothing of the link itself differs: have everything observed
 		}
 	}
