@@ -5,6 +5,9 @@ type Observed struct {
 	Bridges    map[string]Bridge   // by link name
 	HostEnds   map[string]HostEnd  // by link name
 	Namespaces map[string]struct{} // by container ID
+	// Uprooted are containers, by ID, whose interfaces are on devices of the host
+	// that went or came since.
+	Uprooted map[string]struct{}
 	// Addresses are those on other devices that carry our mark.
 	Addresses map[DeviceAddress]struct{}
 }

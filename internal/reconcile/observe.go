@@ -140,6 +140,11 @@ func (r *Reconciler) compareSandbox(s *sight, id string, rec *record) {
 		r.damaged(rec)
 		return
 	}
+	if _, uprooted := s.Uprooted[id]; uprooted && (rec.applied != nil || rec.trial.err != nil) {
+		rec.harmed, rec.trial.at = true, time.Time{} // one that came is not waited for any longer
+		r.damaged(rec)
+		return
+	}
 	if rec.applied == nil && rec.stamp == 0 && s.pass != nil {
 		rec.check = true // the daemon was started anew: it is probably right
 	}

@@ -57,6 +57,13 @@ func TestNICsOnDevices(t *testing.T) {
 	}
 	h.J("restart", "-t", "0", "one")
 	asks("10.7.0.11", "one")
+	// Unplugged, and plugged in again.
+	h.Sh("ip link del wan1")
+	time.Sleep(500 * time.Millisecond)
+	h.Sh("ip netns del at-wan1")
+	far = wire(h, "wan1", "10.7.0.1/24", "10.7.0.2/24")
+	asks("10.7.0.11", "one")
+	asks("10.7.0.12", "two")
 	h.J("nic", "rm", "one", "eth1")
 	h.J("nic", "rm", "two", "eth1")
 	if got := far("probe get tcp:10.7.0.11:8000"); got != "" {

@@ -101,6 +101,7 @@ func (v *visit) ensureDevice(d *desired.Device) error {
 	}
 	v.found = v.found || !fresh
 	v.index[d.Name] = l.Attrs().Index
+	v.onParent(d, l.Attrs().ParentIndex)
 	i := inner(d)
 	if err := v.setInner(i, l, mac, false); err != nil {
 		return err
@@ -137,6 +138,7 @@ func (v *visit) makeDevice(d *desired.Device, mac []byte) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = d.Name, d.MTU, mac
 	if d.Kind != desired.Dummy {
+		v.onParent(d, 0) // until it is
 		parent, err := v.host.device(d.Parent)
 		if err != nil {
 			return err
@@ -162,6 +164,13 @@ func (v *visit) makeDevice(d *desired.Device, mac []byte) error {
 		return errs.New(errs.Unavailable, "it is made and gone again: %w", err)
 	}
 	return retry(func() error { return v.in.LinkSetAlias(l, NICAlias+d.NIC) })
+}
+
+// onParent has the watch keep a device in sight that an interface is on.
+func (v *visit) onParent(d *desired.Device, index int) {
+	if d.Kind == desired.Macvlan || d.Kind == desired.VLAN {
+		v.host.parents.set(v.container, d.Parent, index)
+	}
 }
 
 // explainDevice puts the kernel's refusals into words.
@@ -199,6 +208,7 @@ func (v *visit) deviceIntact(d *desired.Device, l netlink.Link) (bool, error) {
 			return false, err
 		}
 	}
+	v.onParent(d, a.ParentIndex)
 	mac, err := parseMAC(d.MAC)
 	if err != nil || mac != nil && mac.String() != a.HardwareAddr.String() {
 		return false, err

@@ -38,6 +38,8 @@ type Host struct {
 	known *ledger
 	// placed are our addresses on devices of others.
 	placed placed
+	// parents are devices of others that our interfaces inside are on.
+	parents parents
 
 	locks keyed.Mutexes // by object: it is changed by one caller at a time
 }
@@ -101,6 +103,7 @@ func (h *Host) DeleteNamespace(_ context.Context, container string) error {
 		return err
 	}
 	h.known.forgetOf(container)
+	h.parents.forget(container)
 	_ = os.Remove(h.tcFile(container))
 	return h.dir.Delete(container)
 }

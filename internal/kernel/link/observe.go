@@ -41,10 +41,11 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 		return out, err
 	}
 	addrs := addrsByIndex(list)
-	byIndex := map[int]string{}
+	byIndex, index := map[int]string{}, map[string]int{}
 	for _, l := range links {
-		byIndex[l.Attrs().Index] = l.Attrs().Name
+		byIndex[l.Attrs().Index], index[l.Attrs().Name] = l.Attrs().Name, l.Attrs().Index
 	}
+	out.Uprooted = h.parents.changed(index)
 	out.Addresses = floating(list, byIndex)
 	for a := range out.Addresses {
 		h.placed.put(a.Addr)

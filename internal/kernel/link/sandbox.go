@@ -31,6 +31,7 @@ func (h *Host) EnsureSandbox(ctx context.Context, s *desired.Sandbox) error {
 	}
 	defer h.lock("sandbox", s.Container)()
 	defer h.known.begin(hostEnds(s)...)()
+	h.parents.forget(s.Container) // until they are found again
 	path, err := h.dir.Create(s.Container)
 	if err != nil {
 		return err

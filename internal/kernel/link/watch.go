@@ -126,6 +126,9 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 		if len(data) < unix.SizeofIfInfomsg {
 			return "", false
 		}
+		if w.host.parents.touched(kind, data) {
+			return "", true // have everything observed
+		}
 		// By index: a link that was renamed is still the one we know.
 		return w.host.known.limitedBy(int(nl.DeserializeIfInfomsg(data).Index))
 	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER:
@@ -143,7 +146,11 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 		return w.host.known.byIndex(int(nl.DeserializeIfAddrmsg(data).Index))
 	case unix.RTM_NEWNETCONF:
 		index, off := forwardingOff(data)
-		if _, ours := w.host.known.byIndex(index); off && (ours || index == netconfAll) {
+		name, ours := w.host.known.byIndex(index)
+		if index == netconfAll {
+			name, ours = "all", true
+		}
+		if off && ours && !forwards(name) { // a late message may tell of how a bridge began
 			return "", true // nothing of the link itself differs: have everything observed
 		}
 	}
