@@ -182,7 +182,7 @@ func (sw *swap) exchangeFIPs(s *model.Snapshot, a, b *model.Container) error {
 	}
 	give := func(f *model.FloatingIP, from, to *model.Container) {
 		moved := *f
-		moved.ContainerID, moved.Finishing = to.ID, from.ID
+		moved.ContainerID, moved.Finishing, moved.Auto = to.ID, from.ID, false
 		sw.fips = append(sw.fips, &moved)
 	}
 	give(f, a, b)

@@ -21,6 +21,8 @@ type FloatingIP struct {
 	Pool        netip.Prefix // of which it was allocated
 	// ExposeOnly lets it answer at the container's exposed ports only.
 	ExposeOnly bool `json:",omitempty"`
+	// Auto says that it was allocated for the container and goes with it.
+	Auto bool `json:",omitempty"`
 	// Finishing is the container that a swap took it from: TCP connections
 	// through it may finish there.
 	Finishing string `json:",omitempty"`
