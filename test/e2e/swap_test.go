@@ -181,8 +181,7 @@ func TestSwapAddress(t *testing.T) {
 func TestSwapUnderWrk(t *testing.T) {
 	t.Parallel()
 	h, outside, _ := fipTown(t)
-	h.Import("debian", host.DebianTar(t, "servers2", "redis-server", "redis-tools", "nginx-light", "haproxy", "postgresql", "curl", "busybox-static"),
-		"ENV PATH=/usr/sbin:/usr/bin")
+	h.Import("debian", webTar(t), "ENV PATH=/usr/sbin:/usr/bin")
 	conf := filepath.Join(h.Dir, "nginx.conf")
 	if err := os.WriteFile(conf, []byte(`daemon off; error_log /dev/stderr; pid /run/nginx.pid;
 events {} http { access_log off; server { listen 80; location / { return 200 "$hostname\n"; } } }`), 0o644); err != nil {
