@@ -62,6 +62,13 @@ func TestSwapAddresses(t *testing.T) {
 			t.Errorf("after %s: %v", step.what, err)
 		}
 	}
+	leases, err := r.Leases("dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(leases) != 6 { // the gateway, four containers, and the one that is only inside
+		t.Errorf("leases: %+v", leases)
+	}
 	if got := r.addresses(r.Snapshot().ContainerNames["new"]); got != "10.9.0.6" {
 		t.Errorf("a new container has %s", got)
 	}

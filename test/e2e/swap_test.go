@@ -176,6 +176,53 @@ func TestSwapAddress(t *testing.T) {
 	}
 }
 
+// A swap opens nothing: on a network that denies, and over a link between
+// networks, who is linked follows the link, and nobody else gets in.
+func TestSwapWithPolicy(t *testing.T) {
+	t.Parallel()
+	h := host.New(t)
+	h.J("network", "create", "--policy", "deny", "shut")
+	h.J("network", "create", "front")
+	serve(h, "blue", "--network", "shut", "--expose", "8000")
+	serve(h, "green", "--network", "shut", "--expose", "8000")
+	serve(h, "linked", "--network", "shut", "--link", "blue:app")
+	serve(h, "stranger", "--network", "shut")
+	serve(h, "joined", "--network", "front")
+	h.J("link", "add", "joined", "blue:app")
+	a1, a2 := h.IP("blue", "shut"), h.IP("green", "shut")
+	holds := func(when, app, other, target string) {
+		t.Helper()
+		for from, want := range map[string]map[string]string{
+			"linked":   {app: target, other: "", "app": target},
+			"joined":   {"app": target},
+			"stranger": {app: "", other: ""},
+		} {
+			for addr, name := range want {
+				if got := get(h, from, addr+":8000"); got != name {
+					t.Errorf("%s, from %s to %s: %q, want %q", when, from, addr, got, name)
+				}
+			}
+		}
+	}
+	holds("before", a1, a2, "blue")
+	h.J("swap", "blue", "green")
+	holds("after a swap", a1, a2, "green")
+	h.J("swap", "green", "blue")
+	holds("swapped back", a1, a2, "blue")
+	h.J("swap", "blue", "green")
+	h.J("rm", "-f", "blue")
+	h.Eventually(2*time.Second, func() error {
+		if got := get(h, "linked", a1+":8000"); got != "green" {
+			return errorf("without blue: %q", got)
+		}
+		return nil
+	})
+	if got := get(h, "stranger", a1+":8000"); got != "" {
+		t.Errorf("without blue, a stranger reaches %q", got)
+	}
+	h.Fails(125, []string{"Address already in use: " + a2}, "run", "-d", "--network", "shut", "--ip", a2, "busybox", "sleep", "1000")
+}
+
 // Not one request of wrk fails, over connections it keeps, while two nginx
 // take each other's place: by a published port and by a floating IP.
 func TestSwapUnderWrk(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/docker/cli/cli/command"
@@ -66,11 +67,11 @@ func newListing(cmd *cobra.Command, cli command.Cli) (*listing, error) {
 	}
 	if l.source != "" {
 		t, err := templates.Parse(l.source)
-		if err == nil {
-			err = t.Execute(&bytes.Buffer{}, &psRow{})
-		}
 		if err != nil {
 			return nil, fmt.Errorf("failed to parse template: %w", err)
+		}
+		if err := t.Execute(io.Discard, &psRow{}); err != nil {
+			return nil, fmt.Errorf("failed to execute template: %w", err)
 		}
 	}
 	l.ask.Size = l.ask.Size || !quiet && !flags.Changed("size") && strings.Contains(l.source, ".Size")
