@@ -6,6 +6,7 @@ LDFLAGS = -s -w -X github.com/jackstay/jackstay/internal/version.Commit=$(COMMIT
 GOBUILD = go build -trimpath -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
 PREFIX  = /usr/local
 UNITDIR = /etc/systemd/system
+PLUGINDIR = $(PREFIX)/lib/docker/cli-plugins
 
 .PHONY: build demo demo-stop test lint bench install uninstall clean
 build: ## bin/jackstay and bin/jackstayd, static
@@ -34,8 +35,10 @@ lint: ## gofmt, go vet, and golangci-lint if it is there
 bench: build bin/probe ## side by side with what else is installed; BENCH=quick for under three minutes
 	go run -tags "$(TAGS)" ./bench
 
-install: build ## binaries, systemd unit and socket, completions
+install: build ## binaries, `docker fip`, systemd unit and socket, completions
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin bin/jackstay bin/jackstayd
+	install -d $(DESTDIR)$(PLUGINDIR)
+	ln -sf $(PREFIX)/bin/jackstay $(DESTDIR)$(PLUGINDIR)/docker-fip
 	install -d $(DESTDIR)$(UNITDIR)
 	sed 's|@BIN@|$(PREFIX)/bin|' packaging/jackstay.service >$(DESTDIR)$(UNITDIR)/jackstay.service
 	install -m 644 packaging/jackstay.socket $(DESTDIR)$(UNITDIR)/
@@ -47,6 +50,7 @@ install: build ## binaries, systemd unit and socket, completions
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/jackstay $(DESTDIR)$(PREFIX)/bin/jackstayd
+	rm -f $(DESTDIR)$(PLUGINDIR)/docker-fip
 	rm -f $(DESTDIR)$(UNITDIR)/jackstay.service $(DESTDIR)$(UNITDIR)/jackstay.socket
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/jackstay $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_jackstay $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/jackstay.fish
 

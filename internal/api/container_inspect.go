@@ -53,6 +53,14 @@ type networkSettings struct {
 	Routes, Rules, TC []string `json:",omitempty"`
 	container.NetworkSettings
 	Rates *rates `json:",omitempty"` // Jackstay's own
+	// FloatingIP is Jackstay's own; nil: the container has none.
+	FloatingIP *attachedFIP `json:",omitempty"`
+}
+
+// attachedFIP is a container's floating IP in inspect.
+type attachedFIP struct {
+	Address, Name string
+	ExposeOnly    bool
 }
 
 // rates are the limits of what goes into a container and what comes out, as
@@ -100,6 +108,9 @@ func (s *Server) inspect(c *model.Container, v apiVersion) *inspectResponse {
 		out.Config.MacAddress = mainMAC(c, snap)
 	}
 	out.NetworkSettings = s.networkSettings(c, snap, v)
+	if f := snap.FIPs[snap.FIPOf[c.ID]]; f != nil {
+		out.NetworkSettings.FloatingIP = &attachedFIP{f.Address.String(), f.Name, f.ExposeOnly}
+	}
 	return out
 }
 

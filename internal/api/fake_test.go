@@ -408,8 +408,8 @@ func (f *fakeEngine) AllocateFIPs(_ context.Context, count int) ([]*model.Floati
 	return []*model.FloatingIP{{Address: netip.MustParseAddr("203.0.113.17")}}, f.call("fipallocate", count)
 }
 
-func (f *fakeEngine) AttachFIP(_ context.Context, ref, container string, force bool) error {
-	return f.call("fipattach", ref, container, force)
+func (f *fakeEngine) AttachFIP(_ context.Context, ref, container string, force, exposeOnly bool) error {
+	return f.call("fipattach", ref, container, force, exposeOnly)
 }
 
 func (f *fakeEngine) DetachFIP(_ context.Context, container string) (*model.FloatingIP, error) {

@@ -62,7 +62,7 @@ func (s *Server) fipAttach(w *responseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return noContent(w, s.engine.AttachFIP(r.Context(), fip, container, r.flag("force")))
+	return noContent(w, s.engine.AttachFIP(r.Context(), fip, container, r.flag("force"), r.flag("exposeOnly")))
 }
 
 // fipDetach answers with the address that is free now.

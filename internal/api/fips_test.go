@@ -32,7 +32,7 @@ func TestFIPs(t *testing.T) {
 	f.want("POST", "/fips/allocate?count=x", "", 400, "must be a number")
 	f.want("POST", "/fips/allocate", "", 400, "count is missing")
 	f.want("POST", "/fips/attach?ip=front&container=web&force=1", "", 204, "")
-	f.engine.called(t, "fipattach front web true")
+	f.engine.called(t, "fipattach front web true false")
 	f.want("POST", "/fips/attach?container=web", "", 400, "parameter ip is missing")
 	f.want("POST", "/fips/detach?container=web", "", 200, `"203.0.113.17"`)
 	f.want("POST", "/fips/detach", "", 400, "parameter container is missing")

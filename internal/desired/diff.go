@@ -158,6 +158,11 @@ func (f Firewall) Diff(want Firewall) (add, del Firewall) {
 	add.MACs, del.MACs = diffMap(f.MACs, want.MACs)
 	add.Addresses, del.Addresses = diffMap(f.Addresses, want.Addresses)
 	add.Sources, del.Sources = diffMap(f.Sources, want.Sources)
+	add.FIPOnly, del.FIPOnly = diffMap(f.FIPOnly, want.FIPOnly)
+	add.FIPPorts, del.FIPPorts = diffMap(f.FIPPorts, want.FIPPorts)
+	add.Moved, del.Moved = diffMap(f.Moved, want.Moved)
+	add.Swapped, del.Swapped = diffMap(f.Swapped, want.Swapped)
+	add.Finishing = want.Finishing
 	return add, del
 }
 
@@ -169,7 +174,8 @@ func (f Firewall) Len() int {
 	return len(f.Bridges) + len(f.Internal) + len(f.Masquerade) + len(f.Hairpin) + len(f.Publish) + len(f.PublishAny) +
 		len(f.FIPIn) + len(f.FIPOut) + len(f.Open) + len(f.Flows) + len(f.Pairs) +
 		len(f.Ports) + len(f.MACs) + len(f.Addresses) + len(f.Sources) +
-		len(f.Guarded) + len(f.Members) + len(f.Admit) + len(f.AdmitMembers)
+		len(f.Guarded) + len(f.Members) + len(f.Admit) + len(f.AdmitMembers) +
+		len(f.FIPOnly) + len(f.FIPPorts) + len(f.Moved) + len(f.Swapped)
 }
 
 // Guards gives the elements that keep somebody out, without those that let in:
@@ -177,6 +183,7 @@ func (f Firewall) Len() int {
 func (f Firewall) Guards() Firewall {
 	f.Publish, f.PublishAny, f.FIPIn, f.FIPOut, f.Flows, f.Pairs = nil, nil, nil, nil, nil, nil
 	f.Members, f.Admit, f.AdmitMembers = nil, nil, nil
+	f.FIPOnly, f.FIPPorts, f.Moved, f.Swapped, f.Finishing = nil, nil, nil, nil, nil
 	return f
 }
 

@@ -89,7 +89,9 @@ func (f Firewall) Equal(o Firewall) bool {
 		maps.Equal(f.Ports, o.Ports) && maps.Equal(f.MACs, o.MACs) &&
 		maps.Equal(f.Guarded, o.Guarded) && maps.Equal(f.Members, o.Members) &&
 		maps.Equal(f.Admit, o.Admit) && maps.Equal(f.AdmitMembers, o.AdmitMembers) &&
-		maps.Equal(f.Addresses, o.Addresses) && maps.Equal(f.Sources, o.Sources)
+		maps.Equal(f.Addresses, o.Addresses) && maps.Equal(f.Sources, o.Sources) &&
+		maps.Equal(f.FIPOnly, o.FIPOnly) && maps.Equal(f.FIPPorts, o.FIPPorts) &&
+		maps.Equal(f.Moved, o.Moved) && maps.Equal(f.Swapped, o.Swapped) && maps.Equal(f.Finishing, o.Finishing)
 }
 
 // Equal compares what the resolver would answer, the order of addresses included.

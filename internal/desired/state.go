@@ -201,6 +201,18 @@ type Firewall struct {
 	MACs      map[string]bool
 	Addresses map[netip.Addr]struct{}
 	Sources   map[Source]struct{}
+	// FIPOnly are the floating IPs that answer at FIPPorts alone.
+	FIPOnly  map[netip.Addr]struct{}
+	FIPPorts map[Claim]struct{}
+	// Moved maps an address of a bridge's network to the one that is on the
+	// interface of the container which has it since a swap, for what is new.
+	Moved map[MovedKey]netip.Addr
+	// Swapped are the addresses of containers that were swapped: what is sent to
+	// them is routed by the host, and not switched.
+	Swapped map[netip.Addr]struct{}
+	// Finishing are the floating IPs that a swap moved, with the address where
+	// TCP connections may finish. It is in no set: it says which flows to end.
+	Finishing map[netip.Addr]netip.Addr
 }
 
 // Flow lets From open connections to some ports of To.
@@ -249,6 +261,12 @@ type Source struct {
 	Port string // link name of the host end
 	MAC  string
 	Addr netip.Addr
+}
+
+// MovedKey is an address behind a bridge.
+type MovedKey struct {
+	Bridge string
+	Addr   netip.Addr
 }
 
 // HairpinKey is an element of the hairpin set.

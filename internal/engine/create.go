@@ -20,6 +20,7 @@ import (
 type creation struct {
 	c        *model.Container
 	opts     options
+	fip      *newFIP // nil: none
 	asked    []model.EndpointRequest
 	mounts   []resolvedMount
 	named    bool     // the user gave the name
@@ -48,6 +49,7 @@ func (e *Engine) CreateContainer(ctx context.Context, req model.CreateRequest) (
 	}
 	e.containerEvent(c, "create")
 	e.groupEvents(c, c.SecurityGroups, "attach")
+	cr.fip.tell(e, c)
 	return c.ID, cr.warnings, nil
 }
 
@@ -68,6 +70,9 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 		return nil, err
 	}
 	if cr.opts, err = readOptions(req.Config.Labels); err != nil {
+		return nil, err
+	}
+	if cr.fip, err = e.prepareFIP(ctx, cr.opts); err != nil {
 		return nil, err
 	}
 	if req.Image == "" {
@@ -312,7 +317,10 @@ func (e *Engine) putCreated(cr *creation, made []*model.Volume) error {
 		if err := putLaterLinks(tx, c, cr.opts.later); err != nil {
 			return err
 		}
-		return checkJoinable(tx.Snapshot(), c)
+		if err := checkJoinable(tx.Snapshot(), c); err != nil || cr.fip == nil {
+			return err
+		}
+		return cr.fip.put(tx, c)
 	})
 	var known *errs.Error
 	if err != nil && !errors.As(err, &known) {

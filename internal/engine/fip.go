@@ -106,8 +106,10 @@ func SortedFIPPools(s *model.Snapshot) []*model.FIPPool {
 
 // AttachFIP gives a container a floating IP. One that another container has,
 // and a container that has another one, are refused unless force is set: then
-// it moves in one step. A stopped container has it from its start on.
-func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force bool) error {
+// it moves in one step. A stopped container has it from its start on. With
+// exposeOnly it answers at the container's exposed ports only; attaching it
+// again to the container that has it changes that.
+func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force, exposeOnly bool) error {
 	used, err := e.host.Addresses(ctx)
 	if err != nil {
 		return fmt.Errorf("read the host's addresses: %w", err)
@@ -118,7 +120,7 @@ func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force boo
 			return fmt.Errorf("can't attach floating IP %s: %w", f.Address, err)
 		}
 	}
-	m := move{ref: ref, container: container, force: force, used: used}
+	m := move{ref: ref, container: container, force: force, exposeOnly: exposeOnly, used: used}
 	snap, err := e.store.Update(m.run)
 	if err != nil || m.to == nil {
 		return err
@@ -148,6 +150,7 @@ func (e *Engine) settleFIP(ctx context.Context, snap *model.Snapshot, id string)
 type move struct {
 	ref, container string
 	force          bool
+	exposeOnly     bool
 	used           map[netip.Addr]string
 
 	fip  *model.FloatingIP // as attached
@@ -158,7 +161,7 @@ type move struct {
 
 func (m *move) run(tx *store.Tx) error {
 	s := tx.Snapshot()
-	*m = move{ref: m.ref, container: m.container, force: m.force, used: m.used}
+	*m = move{ref: m.ref, container: m.container, force: m.force, exposeOnly: m.exposeOnly, used: m.used}
 	f, err := findFIP(s, m.ref)
 	if err != nil {
 		return err
@@ -168,7 +171,7 @@ func (m *move) run(tx *store.Tx) error {
 		return err
 	}
 	if f.ContainerID == c.ID {
-		return nil
+		return m.again(tx, f, c)
 	}
 	if err := m.refuse(s, f, c); err != nil {
 		return err
@@ -177,15 +180,31 @@ func (m *move) run(tx *store.Tx) error {
 	if has := s.FIPs[s.FIPOf[c.ID]]; has != nil {
 		m.lost = has
 		free := *has
-		free.ContainerID = ""
+		freed(&free)
 		if err := tx.PutFIP(&free); err != nil {
 			return err
 		}
 	}
 	moved := *f
-	moved.ContainerID = c.ID
+	moved.ContainerID, moved.ExposeOnly, moved.Auto, moved.Finishing = c.ID, m.exposeOnly, false, ""
 	m.fip = &moved
 	return tx.PutFIP(&moved)
+}
+
+// again changes at which ports a floating IP answers that is attached already.
+func (m *move) again(tx *store.Tx, f *model.FloatingIP, c *model.Container) error {
+	if f.ExposeOnly == m.exposeOnly {
+		return nil
+	}
+	next := *f
+	next.ExposeOnly = m.exposeOnly
+	m.fip, m.to = &next, c
+	return tx.PutFIP(&next)
+}
+
+// freed makes a record that of a floating IP which is attached to none.
+func freed(f *model.FloatingIP) {
+	f.ContainerID, f.ExposeOnly, f.Auto, f.Finishing = "", false, false, ""
 }
 
 // refuse says why the floating IP can't go to the container.
@@ -233,7 +252,7 @@ func (e *Engine) DetachFIP(ctx context.Context, container string) (*model.Floati
 			return errs.New(errs.Conflict, "container %s has no floating IP", c.Name)
 		}
 		free = *f
-		free.ContainerID = ""
+		freed(&free)
 		put := free
 		return tx.PutFIP(&put)
 	})
@@ -278,7 +297,7 @@ func (e *Engine) NameFIP(_ context.Context, ref, name string) error {
 			return err
 		}
 		f = *old
-		f.Name = name
+		f.Name, f.Auto = name, f.Auto && name == ""
 		put := f
 		return tx.PutFIP(&put)
 	})

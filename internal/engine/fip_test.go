@@ -89,7 +89,7 @@ func TestAttachFIP(t *testing.T) {
 		{"203.0.113.44", "db", true, "no such floating IP: 203.0.113.44", " 203.0.113.19"},
 		{"203.0.113.17", "nobody", true, "No such container: nobody", " 203.0.113.19"},
 	} {
-		err := r.AttachFIP(t.Context(), step.fip, step.to, step.force)
+		err := r.AttachFIP(t.Context(), step.fip, step.to, step.force, false)
 		if (err == nil) != (step.err == "") || err != nil && !strings.Contains(err.Error(), step.err) {
 			t.Errorf("%s to %s: %v, want %q", step.fip, step.to, err, step.err)
 		}
@@ -114,7 +114,7 @@ func TestAttachFIP(t *testing.T) {
 	}
 	// Somebody took the address meanwhile.
 	r.w.addresses[netip.MustParseAddr("203.0.113.17")] = "the host's own"
-	if err := r.AttachFIP(t.Context(), "203.0.113.17", "web", false); err == nil || !strings.Contains(err.Error(), "the address is the host's own now") {
+	if err := r.AttachFIP(t.Context(), "203.0.113.17", "web", false, false); err == nil || !strings.Contains(err.Error(), "the address is the host's own now") {
 		t.Errorf("a taken address: %v", err)
 	}
 }

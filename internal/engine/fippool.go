@@ -56,7 +56,7 @@ func fipPrefix(cidr string) (netip.Prefix, error) {
 	a := p.Addr()
 	switch {
 	case !a.Is4():
-		return p, errs.New(errs.NotImplemented, "pool %s: IPv6 floating IPs are not supported yet: give an IPv4 prefix", p)
+		return p, errs.New(errs.NotImplemented, "pool %s is IPv6, and containers have no IPv6 addresses that it could lead to (networks are IPv4 only so far): give an IPv4 prefix", p)
 	case p != p.Masked():
 		return p, errs.New(errs.Invalid, "pool %s has bits beyond its length: did you mean %s?", p, p.Masked())
 	case p.Bits() < 8 || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.IsUnspecified():

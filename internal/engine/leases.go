@@ -33,7 +33,15 @@ func (e *Engine) Leases(ref string) ([]model.Lease, error) {
 		if c := s.Containers[ep.ContainerID]; c != nil && c.Active {
 			l.State = model.LeaseActive
 		}
-		for _, p := range []netip.Prefix{ep.IPv4, ep.IPv6} {
+		inside := ep.Inside4 // of a swapped container; mostly somebody is reached by it
+		if inside.IsValid() {
+			for _, other := range s.ByNetwork[n.ID] {
+				if other.IPv4 == inside {
+					inside = netip.Prefix{}
+				}
+			}
+		}
+		for _, p := range []netip.Prefix{ep.IPv4, ep.IPv6, inside} {
 			if p.IsValid() {
 				l.Address = p.Addr()
 				out = append(out, l)

@@ -16,11 +16,13 @@ const optionPrefix = "com.jackstay."
 
 // options are what such labels ask of a container.
 type options struct {
-	mac    string     // of the first network: mac-from
-	groups []string   // security groups: sg
-	later  []linkSpec // links whose targets may come later: link-later
-	strict bool       // links join no networks: strict
-	rates  rateWishes // net-rate-in, net-rate-out
+	mac        string     // of the first network: mac-from
+	groups     []string   // security groups: sg
+	later      []linkSpec // links whose targets may come later: link-later
+	strict     bool       // links join no networks: strict
+	rates      rateWishes // net-rate-in, net-rate-out
+	fip        string     // auto, or the address or name of a floating IP
+	exposeOnly bool
 }
 
 // readOption is how each option is read, by the label's name without the prefix.
@@ -65,6 +67,19 @@ var readOption = map[string]func(o *options, value string) error{
 		o.rates.out = &w
 		return err
 	},
+	"fip": func(o *options, value string) error {
+		if value == "" {
+			return errs.New(errs.Invalid, "give auto, or the address or the name of a floating IP")
+		}
+		o.fip = value
+		return nil
+	},
+	"expose-only": func(o *options, value string) (err error) {
+		if o.exposeOnly, err = strconv.ParseBool(value); err != nil {
+			return errs.New(errs.Invalid, "it must be true or false")
+		}
+		return nil
+	},
 }
 
 // splitList reads the members of a list.
@@ -93,6 +108,9 @@ func readOptions(labels map[string]string) (options, error) {
 		if err := read(&o, value); err != nil {
 			return o, errs.New(errs.Invalid, "invalid label %s=%s (--%s): %w", label, value, name, err)
 		}
+	}
+	if o.exposeOnly && o.fip == "" {
+		return o, errs.New(errs.Invalid, "--expose-only is about a floating IP: give one with --fip")
 	}
 	return o, nil
 }

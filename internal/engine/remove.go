@@ -97,6 +97,9 @@ func (e *Engine) removeLocked(ctx context.Context, l *live, id string, volumes b
 	}
 	if fip != nil {
 		e.fipEvent(fip, "detach", "container", id)
+		if fip.Auto {
+			e.fipEvent(fip, "release")
+		}
 	}
 	e.containerEvent(c, "destroy")
 	e.waiters.gone(id, waitResult(c))

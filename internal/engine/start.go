@@ -105,6 +105,12 @@ func (st *start) claim(user bool, avoid map[model.PortKey]bool) error {
 		if err := checkNetworksThere(s, &c); err != nil {
 			return err
 		}
+		if !old.Active {
+			if err := settleInside(tx, &c); err != nil {
+				return err
+			}
+			s = tx.Snapshot()
+		}
 		if err := checkLinksUp(s, &c); err != nil {
 			return err
 		}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/jackstay/jackstay/internal/alloc"
 	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/links"
 	"github.com/jackstay/jackstay/internal/model"
@@ -14,8 +17,10 @@ import (
 )
 
 // Swap moves what others reach one running container by to another, in one
-// step: published ports, aliases, and links that lead to it. Connections to the
-// old one may finish; every new one meets the new one. Addresses and names stay.
+// step: its addresses on the networks both are on, its floating IP, published
+// ports, aliases, and links that lead to it. TCP connections of the old one go
+// on; every new one meets the new one. The old one gets the addresses, and the
+// floating IP, that the new one had. Names stay.
 func (e *Engine) Swap(ctx context.Context, oldRef, newRef string) error {
 	from, err := e.FindContainer(oldRef)
 	if err != nil {
@@ -43,6 +48,9 @@ func (e *Engine) Swap(ctx context.Context, oldRef, newRef string) error {
 		return err
 	}
 	e.containerEvent(sw.to, "swap", "from", from.ID)
+	for _, f := range sw.fips {
+		e.fipEvent(f, "attach", "container", f.ContainerID)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
 	defer cancel()
 	err = errors.Join(e.network.Wait(ctx, to.ID, snap.Revision), e.network.Wait(ctx, from.ID, snap.Revision))
@@ -59,6 +67,7 @@ type swap struct {
 	from, to  *model.Container
 	endpoints []*model.Endpoint
 	links     []*model.Link
+	fips      []*model.FloatingIP
 }
 
 func newSwap(s *model.Snapshot, from, to, oldRef, newRef string) (*swap, error) {
@@ -76,7 +85,7 @@ func newSwap(s *model.Snapshot, from, to, oldRef, newRef string) (*swap, error) 
 		}
 	}
 	sw := &swap{}
-	for _, step := range []func(*model.Snapshot, *model.Container, *model.Container) error{sw.movePorts, sw.moveAliases, sw.moveLinks} {
+	for _, step := range []func(*model.Snapshot, *model.Container, *model.Container) error{sw.movePorts, sw.exchangeAddresses, sw.moveAliases, sw.moveLinks, sw.exchangeFIPs} {
 		if err := step(s, a, b); err != nil {
 			return nil, err
 		}
@@ -118,14 +127,67 @@ func (sw *swap) moveAliases(s *model.Snapshot, a, b *model.Container) error {
 			return errs.New(errs.Conflict, "container %s has aliases on network %s (%s) and container %s is not on it: connect it first (jackstay network connect %s %s)",
 				a.Name, n.Name, strings.Join(ep.Aliases, ", "), b.Name, n.Name, b.Name)
 		}
-		old, next := *ep, *other
+		old, next := sw.endpoint(ep), sw.endpoint(other)
 		old.Aliases, next.Aliases = nil, slices.Clone(other.Aliases)
 		for _, name := range ep.Aliases {
 			if indexName(next.Aliases, name) < 0 {
 				next.Aliases = append(next.Aliases, name)
 			}
 		}
-		sw.endpoints = append(sw.endpoints, &old, &next)
+	}
+	return nil
+}
+
+// endpoint gives the new record of an endpoint.
+func (sw *swap) endpoint(of *model.Endpoint) *model.Endpoint {
+	for _, ep := range sw.endpoints {
+		if ep.ID == of.ID {
+			return ep
+		}
+	}
+	next := *of
+	sw.endpoints = append(sw.endpoints, &next)
+	return &next
+}
+
+// exchangeAddresses gives each container the address that the other is reached
+// by, on every network both are on. What is on their interfaces stays.
+func (sw *swap) exchangeAddresses(s *model.Snapshot, a, b *model.Container) error {
+	for _, ep := range s.ByContainer[a.ID] {
+		n, other := s.Networks[ep.NetworkID], endpointOn(s, b.ID, ep.NetworkID)
+		if ep.Extra || other == nil || other.Extra || n == nil || n.Driver != model.DriverBridge || !ep.IPv4.IsValid() || !other.IPv4.IsValid() {
+			continue
+		}
+		old, next := sw.endpoint(ep), sw.endpoint(other)
+		for _, e := range []*model.Endpoint{old, next} {
+			if !e.Inside4.IsValid() {
+				e.Inside4 = e.IPv4
+			}
+		}
+		old.IPv4, next.IPv4 = next.IPv4, old.IPv4
+		old.RequestedIPv4, next.RequestedIPv4 = next.RequestedIPv4, old.RequestedIPv4
+	}
+	return nil
+}
+
+// exchangeFIPs gives the floating IP of a to b, and b's, if any, to a.
+func (sw *swap) exchangeFIPs(s *model.Snapshot, a, b *model.Container) error {
+	f := s.FIPs[s.FIPOf[a.ID]]
+	if f == nil {
+		return nil
+	}
+	if !hasBridge(s, b) {
+		return errs.New(errs.Conflict, "container %s has the floating IP %s, and container %s is on no bridge network that it could go to: connect it first (jackstay network connect)",
+			a.Name, f.Address, b.Name)
+	}
+	give := func(f *model.FloatingIP, from, to *model.Container) {
+		moved := *f
+		moved.ContainerID, moved.Finishing, moved.Auto = to.ID, from.ID, false
+		sw.fips = append(sw.fips, &moved)
+	}
+	give(f, a, b)
+	if has := s.FIPs[s.FIPOf[b.ID]]; has != nil {
+		give(has, b, a)
 	}
 	return nil
 }
@@ -159,5 +221,49 @@ func (sw *swap) put(tx *store.Tx) error {
 			return err
 		}
 	}
+	for _, f := range sw.fips {
+		free := *f
+		free.ContainerID = ""
+		if err := tx.PutFIP(&free); err != nil {
+			return err
+		}
+	}
+	for _, f := range sw.fips {
+		if err := tx.PutFIP(f); err != nil {
+			return err
+		}
+	}
+	for _, ep := range sw.endpoints {
+		tx.DeleteEndpoint(ep.ID) // addresses cross
+	}
 	return putEndpoints(tx, sw.endpoints)
+}
+
+// settleInside gives a container that starts the addresses for its interfaces:
+// those it is reached by, unless a container that it was swapped with has one
+// of them on its own interface still.
+func settleInside(tx *store.Tx, c *model.Container) error {
+	for _, ep := range slices.Clone(tx.Snapshot().ByContainer[c.ID]) {
+		s := tx.Snapshot()
+		taken := slices.ContainsFunc(slices.Collect(maps.Values(s.ByNetwork[ep.NetworkID])), func(o *model.Endpoint) bool {
+			holder := s.Containers[o.ContainerID]
+			return o.ID != ep.ID && ep.IPv4.IsValid() && o.Inside4 == ep.IPv4 && holder != nil && holder.Active
+		})
+		next := *ep
+		next.Inside4 = netip.Prefix{}
+		if taken {
+			a, err := alloc.Address(s.Networks[ep.NetworkID], alloc.Addresses(s.ByNetwork[ep.NetworkID]))
+			if err != nil {
+				return fmt.Errorf("container %s: its address %s is still on the interface of the one it was swapped with, which should be stopped first: %w", c.Name, ep.IPv4.Addr(), err)
+			}
+			next.Inside4 = a
+		}
+		if next.Inside4 == ep.Inside4 {
+			continue
+		}
+		if err := tx.PutEndpoint(&next); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -40,14 +40,14 @@ func (r Route) Addresses() []netip.Addr {
 	return out
 }
 
-// Pairs are the addresses of both ends, From's and To's, one pair for each family
+// Pairs are the addresses on both ends' interfaces, From's and To's, one pair for each family
 // that both have.
 func (r Route) Pairs() [][2]netip.Addr {
 	if r.To == nil {
 		return nil
 	}
 	out := make([][2]netip.Addr, 0, 2)
-	for _, p := range [...][2]netip.Prefix{{r.From.IPv4, r.To.IPv4}, {r.From.IPv6, r.To.IPv6}} {
+	for _, p := range [...][2]netip.Prefix{{r.From.On4(), r.To.On4()}, {r.From.IPv6, r.To.IPv6}} {
 		if p[0].IsValid() && p[1].IsValid() {
 			out = append(out, [2]netip.Addr{p[0].Addr(), p[1].Addr()})
 		}

@@ -19,6 +19,13 @@ type FloatingIP struct {
 	Name        string       // empty: none; unique
 	ContainerID string       // empty: attached to none; at most one per container
 	Pool        netip.Prefix // of which it was allocated
+	// ExposeOnly lets it answer at the container's exposed ports only.
+	ExposeOnly bool `json:",omitempty"`
+	// Auto says that it was allocated for the container and goes with it.
+	Auto bool `json:",omitempty"`
+	// Finishing is the container that a swap took it from: TCP connections
+	// through it may finish there.
+	Finishing string `json:",omitempty"`
 }
 
 // ID is the floating IP's key.

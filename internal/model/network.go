@@ -61,19 +61,31 @@ type Endpoint struct {
 	Interface   string       // name inside the container; empty for host and none
 	IPv4        netip.Prefix // address with the subnet's length
 	IPv6        netip.Prefix
-	MAC         string   // colon-separated hex
-	Aliases     []string // user's aliases, without name and short ID
-	Links       []string // user's links on this network as given, NAME:ALIAS
-	GwPriority  int
-	DriverOpts  map[string]string
-	HostName    string `json:",omitempty"` // link name of the host end; empty: jv and digits of the ID
-	MTU         int    `json:",omitempty"` // 0: the network's
+	MAC         string // colon-separated hex
+	// Inside4 is the address on the interface after a swap: IPv4 is then the
+	// address the container is reached by, and what is new goes from there to
+	// here, until the container stops. Invalid: there was no swap.
+	Inside4    netip.Prefix `json:",omitzero"`
+	Aliases    []string     // user's aliases, without name and short ID
+	Links      []string     // user's links on this network as given, NAME:ALIAS
+	GwPriority int
+	DriverOpts map[string]string
+	HostName   string `json:",omitempty"` // link name of the host end; empty: jv and digits of the ID
+	MTU        int    `json:",omitempty"` // 0: the network's
 	// Extra marks the second interface on one network, and any further one.
 	Extra    bool         `json:",omitempty"`
 	Gateways []netip.Addr `json:",omitempty"` // they take the place of the networks' default routes
 	// RequestedIPv4, RequestedIPv6 and RequestedMAC echo what the user asked for.
 	RequestedIPv4, RequestedIPv6 netip.Addr
 	RequestedMAC                 string
+}
+
+// On4 is the IPv4 address on the endpoint's interface.
+func (e *Endpoint) On4() netip.Prefix {
+	if e.Inside4.IsValid() {
+		return e.Inside4
+	}
+	return e.IPv4
 }
 
 // Link makes a target reachable under an alias for one container alone.

@@ -11,6 +11,7 @@
 //	floating.go floating IPs
 //	policy.go   who may reach whom, and who sends from where
 //	groups.go   security groups
+//	moved.go    addresses that a swap exchanged
 //	names.go    zones, and what each container sees of them
 //	nics.go     NICs, and the routes and rules asked for inside
 //	links.go    where a link leads

@@ -28,7 +28,7 @@ func (p *plan) finishGroups() {
 	for _, c := range p.grouped {
 		mark, let := all.Mark(c), all.Let(c)
 		for _, e := range p.snap.ByContainer[c.ID] {
-			a := address(e, false)
+			a := inside(e, false)
 			if !a.Is4() || !bridged(p.snap.Networks[e.NetworkID]) {
 				continue
 			}

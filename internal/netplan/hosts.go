@@ -43,7 +43,7 @@ func (p *plan) hosts(c *model.Container) string {
 	name := ownNames(c)
 	for _, e := range p.snap.ByContainer[c.ID] {
 		if bridged(p.snap.Networks[e.NetworkID]) {
-			buf = hostsLines(buf, e, name)
+			buf = hostsLines(buf, e, name, inside)
 		}
 	}
 	return string(buf)
@@ -113,8 +113,9 @@ func (p *plan) linkHosts(buf []byte, c *model.Container) []byte {
 	return buf
 }
 
-// hostsLines adds a line for each of an endpoint's addresses.
-func hostsLines(buf []byte, e *model.Endpoint, names string) []byte {
+// hostsLines adds a line for each of an endpoint's addresses: a container's own
+// names stand for those on its interface, which its programs can listen on.
+func hostsLines(buf []byte, e *model.Endpoint, names string, address func(*model.Endpoint, bool) netip.Addr) []byte {
 	for _, v6 := range [...]bool{false, true} {
 		a := address(e, v6)
 		if !a.IsValid() {

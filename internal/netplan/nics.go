@@ -106,7 +106,7 @@ const (
 // where the main table leads elsewhere: the second interface on a network, and
 // the one that would hold the default route if a NIC did not.
 func (p *plan) sourceRoutes(s *desired.Sandbox, e *model.Endpoint, v6 bool) {
-	a, n := address(e, v6), p.snap.Networks[e.NetworkID]
+	a, n := inside(e, v6), p.snap.Networks[e.NetworkID]
 	if !a.IsValid() || !bridged(n) {
 		return
 	}

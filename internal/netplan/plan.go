@@ -46,6 +46,7 @@ type plan struct {
 	sysctls     map[string]string             // of a container without --sysctl
 	shared      map[sharedName]struct{}       // zone entries with several addresses
 	wild        map[*desired.Zone]struct{}    // those with a wildcard
+	insides     map[place]struct{}            // addresses on the interfaces of swapped containers
 	joined      map[string][]*model.Container // owner ID to the active containers in its namespace
 	opened      map[flowKey][]model.PortRange // what links open
 	grouped     []*model.Container            // active ones in security groups
@@ -75,7 +76,7 @@ func (p *plan) run() {
 
 func newPlan(snap *model.Snapshot, f Facts) *plan {
 	n, nets, ports := len(snap.Containers), len(snap.Networks), len(snap.Ports)
-	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), shared: map[sharedName]struct{}{}, wild: map[*desired.Zone]struct{}{}}
+	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), insides: insides(snap), shared: map[sharedName]struct{}{}, wild: map[*desired.Zone]struct{}{}}
 	p.resolvConf = resolvConf([]netip.Addr{resolver.Addr()}, f.Search, withNdots(f.ResolvOptions))
 	p.hostGateway = hostGateway(snap, f)
 	p.findRoutes()
@@ -130,6 +131,7 @@ func (p *plan) container(id string, c *model.Container) {
 	p.names(c)
 	p.ports(c)
 	p.floating(c)
+	p.moved(c)
 }
 
 const joinPrefix = "container:"

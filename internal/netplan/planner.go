@@ -67,7 +67,7 @@ func (p *plan) keep(c *model.Container, m *made) {
 func (p *plan) records(to []any, c *model.Container) []any {
 	to = append(to, c, p.fipOf(c))
 	for _, e := range p.snap.ByContainer[c.ID] {
-		to = append(to, e, p.snap.Networks[e.NetworkID])
+		to = append(to, e, p.snap.Networks[e.NetworkID], p.both(e))
 	}
 	for i, l := range p.snap.LinksOf[c.ID] {
 		r := p.routes.of[c.ID][i]

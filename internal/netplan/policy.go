@@ -26,6 +26,7 @@ func (p *plan) owners() {
 			continue
 		}
 		p.own(address(e, false))
+		p.own(inside(e, false))
 		if routed := p.out.Firewall.MACs[e.MAC]; !routed {
 			p.out.Firewall.MACs[e.MAC] = p.routed(p.snap.Containers[e.ContainerID], n)
 		}
@@ -59,8 +60,13 @@ func (p *plan) sources(c *model.Container) {
 			b.NoRedirects = true
 		}
 		for _, own := range eps {
-			if a := address(own, false); a.Is4() && bridged(p.snap.Networks[own.NetworkID]) {
-				p.out.Firewall.Sources[desired.Source{Port: port, MAC: e.MAC, Addr: a}] = struct{}{}
+			if !bridged(p.snap.Networks[own.NetworkID]) {
+				continue
+			}
+			for _, a := range p.onInterface(own) {
+				if a.Addr().Is4() {
+					p.out.Firewall.Sources[desired.Source{Port: port, MAC: e.MAC, Addr: a.Addr()}] = struct{}{}
+				}
 			}
 		}
 	}

@@ -43,10 +43,10 @@ func (p *plan) ports(c *model.Container) {
 // questions came, or else the first.
 func (p *plan) publisher(c *model.Container, eps []*model.Endpoint, v6 bool) netip.Addr {
 	if e, _ := p.gateway(c, eps, v6); e != nil {
-		return address(e, v6)
+		return inside(e, v6)
 	}
 	for _, e := range eps {
-		if a := address(e, v6); a.IsValid() && bridged(p.snap.Networks[e.NetworkID]) {
+		if a := inside(e, v6); a.IsValid() && bridged(p.snap.Networks[e.NetworkID]) {
 			return a
 		}
 	}

@@ -48,7 +48,7 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 	}
 	for _, e := range eps {
 		if n := p.snap.Networks[e.NetworkID]; bridged(n) {
-			s.Interfaces = append(s.Interfaces, interfaceOf(c, e, n))
+			s.Interfaces = append(s.Interfaces, p.interfaceOf(c, e, n))
 		}
 	}
 	networks := len(s.Interfaces)
@@ -72,18 +72,13 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 // hostEnd names the host end of an endpoint's link.
 func hostEnd(e *model.Endpoint) string { return endName(e.HostName, e.ID) }
 
-func interfaceOf(c *model.Container, e *model.Endpoint, n *model.Network) desired.Interface {
+func (p *plan) interfaceOf(c *model.Container, e *model.Endpoint, n *model.Network) desired.Interface {
 	i := desired.Interface{
 		Endpoint: e.ID, Host: hostEnd(e), Name: e.Interface,
-		Bridge: n.Bridge, MAC: e.MAC, MTU: n.MTU, RateIn: c.Rates.In.For(n.ID), RateOut: c.Rates.Out.For(n.ID), Addrs: make([]netip.Prefix, 0, 1),
+		Bridge: n.Bridge, MAC: e.MAC, MTU: n.MTU, RateIn: c.Rates.In.For(n.ID), RateOut: c.Rates.Out.For(n.ID), Addrs: p.onInterface(e),
 	}
 	if e.MTU != 0 {
 		i.MTU = e.MTU
-	}
-	for _, a := range [...]netip.Prefix{e.IPv4, e.IPv6} {
-		if a.IsValid() {
-			i.Addrs = append(i.Addrs, a)
-		}
 	}
 	return i
 }

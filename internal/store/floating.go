@@ -57,16 +57,21 @@ func (tx *Tx) DeleteFIP(id string) {
 	delete(mine(tx, ownFIPs, &tx.snap.FIPs), id)
 }
 
-// detachFIP frees the floating IP of a container that goes.
+// detachFIP frees the floating IP of a container that goes, or deletes it if it
+// was allocated for the container.
 func (tx *Tx) detachFIP(containerID string) {
 	id, ok := tx.snap.FIPOf[containerID]
 	if !ok {
 		return
 	}
 	f := *tx.snap.FIPs[id]
+	if f.Auto {
+		tx.DeleteFIP(id)
+		return
+	}
 	tx.touch(kindFIP, id)
 	tx.unindexFIP(&model.FloatingIP{ContainerID: containerID})
-	f.ContainerID = ""
+	f.ContainerID, f.ExposeOnly, f.Finishing = "", false, ""
 	mine(tx, ownFIPs, &tx.snap.FIPs)[id] = &f
 }
 

@@ -290,7 +290,7 @@ func TestFIPRefusals(t *testing.T) {
 		{"fip pool add 10.98.0.0/24 --dev " + dev, "overlaps with pool 10.98.0.16/29"},
 		{"fip pool add 10.99.0.1/24 --dev " + dev, "did you mean 10.99.0.0/24?"},
 		{"fip pool add 10.99.0.1 --dev " + dev, "has no length"},
-		{"fip pool add 2001:db8::/120 --dev " + dev, "IPv6 floating IPs are not supported yet"},
+		{"fip pool add 2001:db8::/120 --dev " + dev, "is IPv6, and containers have no IPv6 addresses that it could lead to"},
 		{"fip pool add 172.17.4.0/24 --dev " + dev, "overlaps with network bridge"},
 		{"fip pool add 10.99.0.0/24 --dev eth77", "the host has no device eth77"},
 		{"fip pool add 10.99.0.0/24 --dev jackstay0", "device jackstay0 is Jackstay's own"},

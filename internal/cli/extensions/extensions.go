@@ -11,6 +11,7 @@
 //	rates.go    update --net-rate-in, --net-rate-out
 //	nic.go      nic add, rm, ls, wait
 //	inside.go   route, rule, tc
+//	ps*.go      ps with a column for floating IPs
 //	options.go  options of ours on Docker's commands
 package extensions
 
@@ -24,13 +25,15 @@ import (
 
 // Add adds the commands to the root command, which has docker/cli's already.
 func Add(root *cobra.Command, dockerCli command.Cli) {
-	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), newFIPCommand(dockerCli), sgCommand(dockerCli), nicCommand(dockerCli))
+	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), NewFIPCommand(dockerCli), sgCommand(dockerCli), nicCommand(dockerCli))
 	root.AddCommand(insideCommands(dockerCli)...)
 	addOptions(root)
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "port":
 			addPortCommands(c, dockerCli)
+		case "ps":
+			showPublicIP(c, dockerCli)
 		case "network":
 			c.AddCommand(leasesCommand(dockerCli))
 		case "update":
@@ -42,6 +45,8 @@ func Add(root *cobra.Command, dockerCli command.Cli) {
 					addPortCommands(sub, dockerCli)
 				case "update":
 					addRateFlags(sub, dockerCli)
+				case "ls":
+					showPublicIP(sub, dockerCli)
 				}
 			}
 		}

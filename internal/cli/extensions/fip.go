@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newFIPCommand makes `jackstay fip`, whose commands and output are Hyper.sh's.
-func newFIPCommand(cli command.Cli) *cobra.Command {
+// NewFIPCommand makes `jackstay fip`, whose commands and output are Hyper.sh's.
+func NewFIPCommand(cli command.Cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fip",
 		Short: "Manage floating IPs",
@@ -64,17 +64,18 @@ func fipAllocate(cli command.Cli) *cobra.Command {
 }
 
 func fipAttach(cli command.Cli) *cobra.Command {
-	var force bool
+	var force, exposeOnly bool
 	cmd := &cobra.Command{
 		Use:   "attach [OPTIONS] FIP CONTAINER",
 		Short: "Attach a floating IP to a container",
 		Args:  dockercli.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q := url.Values{"ip": {args[0]}, "container": {args[1]}, "force": {strconv.FormatBool(force)}}
+			q := url.Values{"ip": {args[0]}, "container": {args[1]}, "force": {strconv.FormatBool(force)}, "exposeOnly": {strconv.FormatBool(exposeOnly)}}
 			return call(cmd.Context(), cli, "POST", "/fips/attach", q, nil, nil)
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Move it, in one step, if another container has it")
+	cmd.Flags().BoolVar(&exposeOnly, "expose-only", false, "Let only the container's exposed ports answer at it")
 	return cmd
 }
 

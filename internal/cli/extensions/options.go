@@ -32,6 +32,8 @@ var (
 // engine's own table of them is in engine/options.go and engine/netoptions.go.
 func containerOptions() []option {
 	return []option{
+		{"expose-only", "Let only the container's exposed ports answer at its floating IP", truth},
+		{"fip", "Attach a floating IP: auto (a new one, which goes with the container), or one that is allocated", word("auto|ADDRESS|NAME")},
 		{"mac-from", "Make the container's MAC address from a word, the same on every host", word("WORD")},
 		{"sg", "Put the container into a security group", list("NAME")},
 		{"link-later", "Link to a container that may come later", words("NAME[:ALIAS[:PORTS]]")},

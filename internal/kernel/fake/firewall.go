@@ -105,7 +105,9 @@ func (t *table) add(fw desired.Firewall) error {
 		addAll(t.fw.Open, fw.Open), addAll(t.fw.Flows, fw.Flows), addAll(t.fw.Pairs, fw.Pairs),
 		addAll(t.fw.Guarded, fw.Guarded), addAll(t.fw.Members, fw.Members),
 		addAll(t.fw.Ports, fw.Ports), addAll(t.fw.MACs, fw.MACs),
-		addAll(t.fw.Addresses, fw.Addresses), addAll(t.fw.Sources, fw.Sources))
+		addAll(t.fw.Addresses, fw.Addresses), addAll(t.fw.Sources, fw.Sources),
+		addAll(t.fw.FIPOnly, fw.FIPOnly), addAll(t.fw.FIPPorts, fw.FIPPorts),
+		addAll(t.fw.Moved, fw.Moved), addAll(t.fw.Swapped, fw.Swapped))
 }
 
 func (t *table) del(fw desired.Firewall) error {
@@ -117,7 +119,9 @@ func (t *table) del(fw desired.Firewall) error {
 		delAll(t.fw.Guarded, fw.Guarded), delAll(t.fw.Members, fw.Members),
 		delAll(t.fw.Admit, fw.Admit), delAll(t.fw.AdmitMembers, fw.AdmitMembers),
 		delAll(t.fw.Ports, fw.Ports), delAll(t.fw.MACs, fw.MACs),
-		delAll(t.fw.Addresses, fw.Addresses), delAll(t.fw.Sources, fw.Sources))
+		delAll(t.fw.Addresses, fw.Addresses), delAll(t.fw.Sources, fw.Sources),
+		delAll(t.fw.FIPOnly, fw.FIPOnly), delAll(t.fw.FIPPorts, fw.FIPPorts),
+		delAll(t.fw.Moved, fw.Moved), delAll(t.fw.Swapped, fw.Swapped))
 }
 
 // addAll adds elements; the same key with another value is EEXIST, the very
@@ -173,6 +177,8 @@ func clone(fw desired.Firewall) desired.Firewall {
 		Open: copyMap(fw.Open), Flows: copyMap(fw.Flows), Pairs: copyMap(fw.Pairs),
 		Guarded: copyMap(fw.Guarded), Members: copyMap(fw.Members), Admit: copyMap(fw.Admit), AdmitMembers: copyMap(fw.AdmitMembers),
 		Ports: copyMap(fw.Ports), MACs: copyMap(fw.MACs), Addresses: copyMap(fw.Addresses), Sources: copyMap(fw.Sources),
+		FIPOnly: copyMap(fw.FIPOnly), FIPPorts: copyMap(fw.FIPPorts),
+		Moved: copyMap(fw.Moved), Swapped: copyMap(fw.Swapped),
 	}
 }
 

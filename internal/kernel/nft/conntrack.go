@@ -48,6 +48,12 @@ type ending struct {
 	new     map[netip.Addr]struct{}
 	// closed: what these pairs may no longer open, and what is open beside.
 	closed map[desired.Pair]closing
+	// closedPorts: these ports of floating IPs answer no more; only: these floating
+	// IPs answer at the open ports alone.
+	closedPorts, openPorts map[desired.Claim]struct{}
+	only                   map[netip.Addr]struct{}
+	// finishing: TCP connections through these floating IPs finish at these addresses.
+	finishing map[netip.Addr]netip.Addr
 }
 
 // closing is what one container could open on another, and what it still can.
@@ -61,7 +67,9 @@ func changes(old, current, fresh desired.Firewall) ending {
 	e := ending{
 		dropped: map[published][]desired.Target{}, fresh: map[published][]netip.Addr{},
 		in: lost(old.FIPIn, current.FIPIn), out: lost(old.FIPOut, current.FIPOut), new: map[netip.Addr]struct{}{},
-		closed: closed(old, current),
+		closed:      closed(old, current),
+		closedPorts: gone(old.FIPPorts, current.FIPPorts), openPorts: current.FIPPorts, only: gone(current.FIPOnly, old.FIPOnly),
+		finishing: current.Finishing,
 	}
 	for f := range fresh.FIPIn {
 		e.new[f] = struct{}{}
@@ -137,6 +145,17 @@ func lost(old, current map[netip.Addr]netip.Addr) map[netip.Addr]netip.Addr {
 	return out
 }
 
+// gone gives of a set what another has not.
+func gone[K comparable](of, than map[K]struct{}) map[K]struct{} {
+	out := map[K]struct{}{}
+	for k := range of {
+		if _, ok := than[k]; !ok {
+			out[k] = struct{}{}
+		}
+	}
+	return out
+}
+
 func keyOf(proto string, port uint16, v6 bool) published {
 	n, _ := protoNumber(proto)
 	return published{n, port, v6}
@@ -170,13 +189,35 @@ func (e ending) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 func (e ending) floating(flow *netlink.ConntrackFlow, to netip.Addr) bool {
 	answers := addrOf(flow.Reverse.SrcIP)
 	if was, ok := e.in[to]; ok && was == answers {
+		return !e.finishes(flow, to, answers)
+	}
+	if e.shutPort(flow, to) {
 		return true
 	}
 	if _, ok := e.new[to]; ok && answers == to {
 		return true
 	}
-	was, ok := e.out[addrOf(flow.Forward.SrcIP)]
-	return ok && was == addrOf(flow.Reverse.DstIP)
+	from := addrOf(flow.Forward.SrcIP)
+	was, ok := e.out[from]
+	return ok && was == addrOf(flow.Reverse.DstIP) && !e.finishes(flow, was, from)
+}
+
+// finishes tells whether a flow between a floating IP and a container's address
+// may go on after a swap.
+func (e ending) finishes(flow *netlink.ConntrackFlow, fip, inside netip.Addr) bool {
+	at, ok := e.finishing[fip]
+	return ok && at == inside && flow.Forward.Protocol == unix.IPPROTO_TCP
+}
+
+// shutPort tells whether a flow goes through a port of a floating IP that is closed now.
+func (e ending) shutPort(flow *netlink.ConntrackFlow, to netip.Addr) bool {
+	port := desired.Claim{IP: to, Proto: protoName(flow.Forward.Protocol), Port: flow.Forward.DstPort}
+	if _, ok := e.closedPorts[port]; ok {
+		return true
+	}
+	_, only := e.only[to]
+	_, open := e.openPorts[port]
+	return only && !open
 }
 
 // shut tells whether a flow, sent to this address and not translated, is one
@@ -216,6 +257,12 @@ func (e ending) families() []netlink.InetFamily {
 	}
 	for p := range e.closed {
 		v4, v6 = v4 || p.To.Is4(), v6 || p.To.Is6()
+	}
+	for a := range e.only {
+		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
+	}
+	for c := range e.closedPorts {
+		v4, v6 = v4 || c.IP.Is4(), v6 || c.IP.Is6()
 	}
 	var out []netlink.InetFamily
 	if v4 {
@@ -275,7 +322,7 @@ func (f *flows) end(e ending) error {
 	if len(families) == 0 {
 		return nil
 	}
-	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new) > 0 {
+	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new)+len(e.closedPorts)+len(e.only) > 0 {
 		return endFlows(e, families)
 	}
 	f.close(e, 1)
@@ -311,5 +358,5 @@ func endFlows(e ending, families []netlink.InetFamily) error {
 // flowSets are the sets and maps of which flows depend.
 func flowSets() []string {
 	return []string{mapPublish4, mapPublish6, mapAny4, mapAny6, mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6,
-		setFlows4, setPairs4}
+		setFlows4, setPairs4, setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6}
 }

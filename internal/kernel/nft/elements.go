@@ -34,6 +34,12 @@ const (
 	mapFIPIn6      = "fip_in6"
 	mapFIPOut4     = "fip_out4"
 	mapFIPOut6     = "fip_out6"
+	setFIPOnly4    = "fip_only4"
+	setFIPOnly6    = "fip_only6"
+	setFIPPorts4   = "fip_ports4"
+	setFIPPorts6   = "fip_ports6"
+	mapMoved4      = "moved4"
+	setSwapped4    = "swapped4"
 )
 
 // setNames lists those that hold elements of a desired.Firewall.
@@ -41,7 +47,8 @@ func setNames() []string {
 	return append(bridgeSets(), setBridges, setSameBridge, setInternal, setFlows4, setPairs4,
 		setGuarded4, setAdmit4, mapMembers4, setAdmitMembers4,
 		setMasquerade4, setMasquerade6, setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
-		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6)
+		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6,
+		setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6, mapMoved4, setSwapped4)
 }
 
 // ifnameSize is IFNAMSIZ of linux/if.h: 15 characters and a NUL.
@@ -94,6 +101,9 @@ func lay(fw desired.Firewall) (layout, error) {
 		return nil, err
 	}
 	if err := layFIPs(l, fw); err != nil {
+		return nil, err
+	}
+	if err := layMoved(l, fw); err != nil {
 		return nil, err
 	}
 	if err := layPolicy(l, fw); err != nil {
@@ -171,7 +181,69 @@ func layFIPs(l layout, fw desired.Firewall) error {
 		}
 		return nil
 	}
+	for a := range fw.FIPOnly {
+		l.add(pick(a, setFIPOnly4, setFIPOnly6), element{key: a.AsSlice(), text: a.String()})
+	}
+	for c := range fw.FIPPorts {
+		num, ok := protoNumber(c.Proto)
+		if !ok || !c.IP.IsValid() {
+			return errs.New(errs.Invalid, "floating IP: %v is no port", c)
+		}
+		l.add(pick(c.IP, setFIPPorts4, setFIPPorts6), element{
+			key: append(c.IP.AsSlice(), portKey(num, c.Port)...), text: fmt.Sprintf("%s . %s . %d", c.IP, c.Proto, c.Port),
+		})
+	}
 	return errors.Join(lay(fw.FIPIn, mapFIPIn4, mapFIPIn6), lay(fw.FIPOut, mapFIPOut4, mapFIPOut6))
+}
+
+func layMoved(l layout, fw desired.Firewall) error {
+	for k, to := range fw.Moved {
+		if err := checkIfname(k.Bridge); err != nil {
+			return err
+		}
+		if !k.Addr.Is4() || !to.Is4() {
+			return errs.New(errs.Invalid, "moved address: %v can't lead to %v", k.Addr, to)
+		}
+		l.add(mapMoved4, element{
+			key: append(ifname(k.Bridge), k.Addr.AsSlice()...), val: to.AsSlice(),
+			text: fmt.Sprintf("%q . %s : %s", k.Bridge, k.Addr, to),
+		})
+	}
+	for a := range fw.Swapped {
+		if !a.Is4() {
+			return errs.New(errs.Invalid, "moved address: %v can't be told to the firewall of the bridges", a)
+		}
+		e := element{key: a.AsSlice(), text: a.String()}
+		l.add(setSwapped4, e)
+		l.add(setRouted4, e)
+	}
+	return nil
+}
+
+// unlayMoved takes an address for swapped only when it is in both of its sets.
+func unlayMoved(l layout, fw *desired.Firewall) {
+	fw.FIPOnly, fw.FIPPorts = map[netip.Addr]struct{}{}, map[desired.Claim]struct{}{}
+	fw.Moved, fw.Swapped = map[desired.MovedKey]netip.Addr{}, map[netip.Addr]struct{}{}
+	for _, e := range slices.Concat(l[setFIPOnly4], l[setFIPOnly6]) {
+		fw.FIPOnly[addr(e.key)] = struct{}{}
+	}
+	for _, e := range slices.Concat(l[setFIPPorts4], l[setFIPPorts6]) {
+		n := len(e.key) - 8
+		proto, port := unportKey(e.key[n:])
+		fw.FIPPorts[desired.Claim{IP: addr(e.key[:n]), Proto: proto, Port: port}] = struct{}{}
+	}
+	for _, e := range l[mapMoved4] {
+		fw.Moved[desired.MovedKey{Bridge: name(e.key[:ifnameSize]), Addr: addr(e.key[ifnameSize:])}] = addr(e.val)
+	}
+	routed := map[netip.Addr]bool{}
+	for _, e := range l[setRouted4] {
+		routed[addr(e.key)] = true
+	}
+	for _, e := range l[setSwapped4] {
+		if a := addr(e.key); routed[a] {
+			fw.Swapped[a] = struct{}{}
+		}
+	}
 }
 
 // unlay reads elements back.
@@ -182,6 +254,7 @@ func unlay(l layout) desired.Firewall {
 		Publish: map[desired.Claim]desired.Target{}, PublishAny: map[desired.PortKey]desired.Target{},
 		FIPIn: map[netip.Addr]netip.Addr{}, FIPOut: map[netip.Addr]netip.Addr{},
 	}
+	unlayMoved(l, &fw)
 	unlayPolicy(l, &fw)
 	unlayGroups(l, &fw)
 	for _, e := range l[setSameBridge] {

@@ -22,6 +22,11 @@ import (
 
 const tableName = "jackstay"
 
+// without deletes our tables. Deleting one that is not there is an error;
+// declaring one that is, is not.
+const without = "table inet " + tableName + "\ndelete table inet " + tableName + "\n" +
+	"table bridge " + tableName + "\ndelete table bridge " + tableName + "\n"
+
 //go:embed ruleset.nft
 var ruleset string
 

@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/jackstay/jackstay/internal/desired"
@@ -75,6 +76,89 @@ func TestFloatingPackets(t *testing.T) {
 		})
 	}
 	l.places["outside"].run(t, "ping -c 1 -W 1 192.0.2.17")
+}
+
+// A floating IP with some ports only has no others, not the host's and not
+// those that are published on every address.
+func TestFloatingPorts(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, fw := floatingTown(t)
+	f := newFirewall(t)
+	only := func(addr string) desired.Firewall {
+		a := netip.MustParseAddr(addr)
+		return desired.Firewall{FIPOnly: map[netip.Addr]struct{}{a: {}}, FIPPorts: map[desired.Claim]struct{}{
+			{IP: a, Proto: "tcp", Port: 80}: {}, {IP: a, Proto: "udp", Port: 80}: {},
+		}}
+	}
+	must(t, f.Load(t.Context(), fw))
+	must(t, f.Update(t.Context(), only("192.0.2.18"), empty()))
+	must(t, f.Update(t.Context(), only("2001:db8::18"), empty()))
+	open := []probe{
+		{"outside", "192.0.2.18:80", "a2 sees 192.0.2.2"},
+		{"outside", "[2001:db8::18]:80", "a2 sees 2001:db8::2"},
+		{"host", "192.0.2.18:80", "a2 sees 192.0.2.18"},
+		{"a1", "192.0.2.18:80", "a2 sees 192.0.2.17"},
+		{"a2", "192.0.2.2:80", "outside sees 192.0.2.18"},
+		{"outside", "192.0.2.17:80", "a1 sees 192.0.2.2"},
+		{"outside", "192.0.2.1:9000", "host sees 192.0.2.2"},
+	}
+	l.matrix("some ports", append(open,
+		probe{"outside", "192.0.2.18:9000", ""}, probe{"host", "192.0.2.18:9000", ""}, probe{"b1", "192.0.2.18:9000", ""},
+		probe{"outside", "192.0.2.18:8080", ""}, probe{"outside", "[2001:db8::18]:9000", ""}))
+	// A flow that began through any port ends when the ports are few.
+	must(t, f.Update(t.Context(), empty(), only("192.0.2.18")))
+	a := netip.MustParseAddr("192.0.2.18")
+	ask := flow(t, l.places["outside"], "192.0.2.18:80")
+	if got := ask(); got != "a2 sees 192.0.2.2" {
+		t.Fatalf("with every port: %q", got)
+	}
+	must(t, f.Update(t.Context(), desired.Firewall{FIPOnly: map[netip.Addr]struct{}{a: {}}}, empty()))
+	if got := ask(); got != "" {
+		t.Errorf("with no port: %q", got)
+	}
+	must(t, f.Update(t.Context(), desired.Firewall{FIPPorts: map[desired.Claim]struct{}{{IP: a, Proto: "udp", Port: 80}: {}}}, empty()))
+	ask = flow(t, l.places["outside"], "192.0.2.18:80")
+	if got := ask(); got != "a2 sees 192.0.2.2" {
+		t.Errorf("with its port: %q", got)
+	}
+}
+
+// What is new goes from an address that moved to where it moved to; the network
+// next door does not get in that way.
+func TestMovedAddresses(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, fw := town(t)
+	f := newFirewall(t)
+	must(t, f.Load(t.Context(), fw))
+	a1, a2 := netip.MustParseAddr("172.30.1.2"), netip.MustParseAddr("172.30.1.3")
+	bridge := ""
+	for k := range fw.Hairpin {
+		if k.Subnet.Contains(a1) {
+			bridge = k.Bridge
+		}
+	}
+	moved := desired.Firewall{
+		Moved:   map[desired.MovedKey]netip.Addr{{Bridge: bridge, Addr: a1}: a2, {Bridge: bridge, Addr: a2}: a1},
+		Swapped: map[netip.Addr]struct{}{a1: {}, a2: {}},
+	}
+	for _, c := range []struct {
+		when     string
+		add, del desired.Firewall
+		at1, at2 string
+	}{
+		{"before", empty(), empty(), "a1", "a2"}, {"moved", moved, empty(), "a2", "a1"}, {"moved back", empty(), moved, "a1", "a2"},
+	} {
+		must(t, f.Update(t.Context(), c.add, c.del))
+		l.matrix(c.when, []probe{
+			{"host", "172.30.1.2:80", c.at1 + " sees 172.30.1.1"}, {"host", "172.30.1.3:80", c.at2 + " sees 172.30.1.1"},
+			{"b1", "172.30.1.2:80", ""}, {"outside", "172.30.1.2:80", ""},
+			{"outside", "192.0.2.1:8080", "a1 sees 192.0.2.2"}, // a published port leads to what is on the interface
+		})
+	}
 }
 
 // A flow through a floating IP follows it, in both directions, and others go on.

@@ -26,11 +26,12 @@ const (
 	setSources4   = "sources4"
 	setRouted     = "routed"
 	setRoutedMACs = "routedmacs"
+	setRouted4    = "routed4"
 )
 
 // bridgeSets lists those of the bridge family's table.
 func bridgeSets() []string {
-	return []string{setPorts, mapBridgeMACs, setMACs, setPortMACs, setAddresses4, setSources4, setRouted, setRoutedMACs}
+	return []string{setPorts, mapBridgeMACs, setMACs, setPortMACs, setAddresses4, setSources4, setRouted, setRoutedMACs, setRouted4}
 }
 
 // tableOf gives the table a set is in.

@@ -1,0 +1,85 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+	"github.com/jackstay/jackstay/internal/store"
+)
+
+// fipAuto asks for a floating IP of any pool.
+const fipAuto = "auto"
+
+// newFIP is the floating IP that a container is created with.
+type newFIP struct {
+	ref        string
+	exposeOnly bool
+	used       map[netip.Addr]string
+	fip        *model.FloatingIP // as stored
+}
+
+// prepareFIP looks at what of the host a floating IP needs; nil: none is asked for.
+func (e *Engine) prepareFIP(ctx context.Context, o options) (*newFIP, error) {
+	if o.fip == "" {
+		return nil, nil
+	}
+	used, err := e.host.Addresses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the host's addresses: %w", err)
+	}
+	n := &newFIP{ref: o.fip, exposeOnly: o.exposeOnly, used: used}
+	if s := e.store.Snapshot(); o.fip != fipAuto {
+		f, err := findFIP(s, o.fip)
+		if err != nil { // Docker's clients take what is not found for the image
+			return nil, errs.Wrap(errs.Invalid, err)
+		}
+		if err := e.host.Device(ctx, s.FIPPools[f.Pool.String()].Device); err != nil {
+			return nil, fmt.Errorf("can't attach floating IP %s: %w", f.Address, err)
+		}
+	}
+	return n, nil
+}
+
+// put attaches it in the transaction that creates the container.
+func (n *newFIP) put(tx *store.Tx, c *model.Container) error {
+	m := move{ref: n.ref, container: c.ID, exposeOnly: n.exposeOnly, used: n.used}
+	if n.ref == fipAuto {
+		if !hasBridge(tx.Snapshot(), c) {
+			return errs.New(errs.Invalid, "conflicting options: --fip and the network mode %s: a floating IP needs a bridge network", c.Host.NetworkMode)
+		}
+		free, err := freeFIPs(tx.Snapshot(), n.used, 1)
+		if err != nil {
+			return err
+		}
+		m.ref = free[0].ID()
+		if err := tx.PutFIP(free[0]); err != nil {
+			return err
+		}
+	}
+	if err := m.run(tx); errs.Is(err, errs.NotFound) {
+		return errs.Wrap(errs.Invalid, err)
+	} else if err != nil {
+		return err
+	}
+	if n.fip = m.fip; n.ref == fipAuto {
+		auto := *m.fip
+		auto.Auto = true
+		n.fip = &auto
+		return tx.PutFIP(&auto)
+	}
+	return nil
+}
+
+// tell records the events.
+func (n *newFIP) tell(e *Engine, c *model.Container) {
+	if n == nil {
+		return
+	}
+	if n.ref == fipAuto {
+		e.fipEvent(n.fip, "allocate")
+	}
+	e.fipEvent(n.fip, "attach", "container", c.ID)
+}
