@@ -163,7 +163,8 @@ func TestFIPExposeOnly(t *testing.T) {
 	h.J("fip", "attach", fip, "web")
 	ports(fip, []string{fip + ":8000", fip + ":8001", "udp:" + fip + ":8000"}, nil)
 	h.J("exec", "-d", "web", "sh", "-c", "yes | nc -l -p 9000")
-	background(outside, "busybox nc "+fip+" 9000 >"+outside.Dir+"/got")
+	// Started is not yet listening.
+	background(outside, "for i in $(seq 40); do busybox nc "+fip+" 9000 >>"+outside.Dir+"/got; [ -s "+outside.Dir+"/got ] && break; sleep 0.1; done")
 	outside.Eventually(5*time.Second, func() error {
 		if outside.Sh("stat -c %s "+outside.Dir+"/got 2>/dev/null || echo 0") == "0" {
 			return errorf("nothing is downloaded yet")

@@ -233,7 +233,7 @@ func TestNICsOnBridges(t *testing.T) {
 	}
 	h.J("nic", "rm", "ape", "eth1")
 	h.Sh("ip netns del far-lanbr0")
-	h.Eventually(2*time.Second, func() error {
+	h.Eventually(15*time.Second, func() error { // the kernel takes its time over a namespace's links
 		if after := shape(); after != before {
 			return errorf("lanbr0 is\n%s\nand was\n%s", after, before)
 		}
