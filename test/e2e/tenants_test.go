@@ -14,20 +14,20 @@ import (
 	"github.com/jackstay/jackstay/test/host"
 )
 
-// estate is a host with two tenants that call everything alike: web and db on a
+// tenancy is a host with two tenants that call everything alike: web and db on a
 // network dev, db linked as db, web with a published port and a floating IP; and
 // the administrator's own web.
-type estate struct {
+type tenancy struct {
 	h, outside *host.Host
 	tenants    map[string]*host.Host
 	fip        map[string]string
 	port       map[string]string
 }
 
-func newEstate(t *testing.T) *estate {
+func newTenancy(t *testing.T) *tenancy {
 	h, outside, _ := fipTown(t)
 	h.Import("debian", host.DebianTar(t, "redis", "redis-server"), "ENV PATH=/usr/sbin:/usr/bin")
-	e := &estate{
+	e := &tenancy{
 		h: h, outside: outside, tenants: map[string]*host.Host{}, fip: map[string]string{},
 		port: map[string]string{"acme": "8081", "umbrella": "8082"},
 	}
@@ -57,14 +57,14 @@ func newEstate(t *testing.T) *estate {
 }
 
 // redis asks the tenant's own db by its name.
-func (e *estate) redis(tenant string, command ...string) host.Result {
+func (e *tenancy) redis(tenant string, command ...string) host.Result {
 	return e.tenants[tenant].TryJ(append([]string{"run", "--rm", "--network", "dev", "debian", "redis-cli", "-h", "db"}, command...)...)
 }
 
 // place is where something of a tenant's is.
 type place struct{ web, db, plain, gateway, defaultGateway string }
 
-func (e *estate) place(tenant string) place {
+func (e *tenancy) place(tenant string) place {
 	own := e.tenants[tenant]
 	gateway := func(network string) string {
 		return own.J("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", network)
@@ -91,7 +91,7 @@ func askFrom(h *host.Host, from string, addrs []string) map[string]string {
 // whole says what is not as it should be: each tenant reaches its own, by every
 // name, and nothing of the other's, at any address; ports and floating IPs are
 // the way in.
-func (e *estate) whole() error {
+func (e *tenancy) whole() error {
 	at := map[string]place{"acme": e.place("acme"), "umbrella": e.place("umbrella")}
 	errs := make([]error, 2)
 	var all sync.WaitGroup
@@ -103,7 +103,7 @@ func (e *estate) whole() error {
 }
 
 // apart asks everything at once.
-func (e *estate) apart(name, other string, mine, theirs place) error {
+func (e *tenancy) apart(name, other string, mine, theirs place) error {
 	var all sync.WaitGroup
 	checks := []func(string, string, place, place) error{e.answers, e.silence, e.pings, e.wayIn, e.lists}
 	errs := make([]error, len(checks))
@@ -115,7 +115,7 @@ func (e *estate) apart(name, other string, mine, theirs place) error {
 }
 
 // answers asks from a tenant's containers, by every name and address.
-func (e *estate) answers(name, other string, mine, theirs place) error {
+func (e *tenancy) answers(name, other string, mine, theirs place) error {
 	own, port := e.tenants[name], e.port[other]
 	administrators := e.h.IP("web", "bridge")
 	for from, want := range map[string]map[string]string{
@@ -148,7 +148,7 @@ func (e *estate) answers(name, other string, mine, theirs place) error {
 
 // silence: what is dropped says nothing, as where nobody is; a refusal would
 // tell that there is a network.
-func (e *estate) silence(name, _ string, _, theirs place) error {
+func (e *tenancy) silence(name, _ string, _, theirs place) error {
 	for _, addr := range []string{theirs.web + ":8000", theirs.gateway + ":1"} {
 		if r := e.tenants[name].TryJ("exec", "plain", "probe", "get", target(addr), "200ms"); !strings.Contains(r.Stderr, "i/o timeout") {
 			return errorf("plain of %s asks %s: %+v, want no answer at all", name, addr, r)
@@ -157,7 +157,7 @@ func (e *estate) silence(name, _ string, _, theirs place) error {
 	return nil
 }
 
-func (e *estate) pings(name, _ string, mine, theirs place) error {
+func (e *tenancy) pings(name, _ string, mine, theirs place) error {
 	ping := "for a in " + strings.Join([]string{theirs.web, theirs.db, theirs.gateway, theirs.defaultGateway, "172.17.0.1", e.h.IP("web", "bridge"), mine.gateway}, " ") +
 		"; do (ping -c 1 -W 1 $a >/dev/null && echo $a) & done; wait"
 	if got := strings.TrimSpace(e.tenants[name].TryJ("exec", "web", "sh", "-c", ping).Stdout); got != mine.gateway {
@@ -166,7 +166,7 @@ func (e *estate) pings(name, _ string, mine, theirs place) error {
 	return nil
 }
 
-func (e *estate) wayIn(name, _ string, mine, _ place) error {
+func (e *tenancy) wayIn(name, _ string, mine, _ place) error {
 	for addr, want := range map[string]string{
 		"10.98.0.1:" + e.port[name]: "web 10.98.0.2", e.fip[name] + ":8000": "web 10.98.0.2", mine.web + ":8000": "",
 	} {
@@ -177,7 +177,7 @@ func (e *estate) wayIn(name, _ string, mine, _ place) error {
 	return nil
 }
 
-func (e *estate) lists(name, _ string, _, _ place) error {
+func (e *tenancy) lists(name, _ string, _, _ place) error {
 	for line, want := range map[string]string{
 		"network ls --format {{.Name}}": "bridge dev none", "volume ls -q": "data", "ps --filter volume=data --format {{.Names}}": "db",
 	} {
@@ -192,7 +192,7 @@ func (e *estate) lists(name, _ string, _, _ place) error {
 // after the daemon was killed nor after the rules were flushed either.
 func TestTenants(t *testing.T) {
 	t.Parallel()
-	e := newEstate(t)
+	e := newTenancy(t)
 	h := e.h
 	if err := e.whole(); err != nil {
 		t.Fatal(err)
@@ -344,7 +344,9 @@ func TestTenantRefusals(t *testing.T) {
 	acme.Fails(1, []string{"the quota of 1 floating IPs is reached: release some, or ask the administrator for more"}, "fip", "allocate", "1")
 	h.J("tenant", "update", "--fip-quota", "2", "acme")
 	acme.J("fip", "allocate", "1")
-	umbrella.J("fip", "allocate", "3")
+	acme.Fails(125, []string{"the quota of 2 floating IPs is reached"}, "run", "--rm", "--fip", "auto", "busybox", "true")
+	umbrella.J("fip", "allocate", "2")
+	umbrella.J("run", "--rm", "--fip", "auto", "busybox", "true")
 	if got := h.J("tenant", "ls"); !strings.Contains(got, "2 of 2") {
 		t.Errorf("tenant ls: %s", got)
 	}
