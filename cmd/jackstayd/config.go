@@ -26,6 +26,9 @@ type config struct {
 	RunDir   string   `toml:"run-dir"`
 	Hosts    []string `toml:"host"`
 	Group    string   `toml:"group"`
+	TLSCA    string   `toml:"tlscacert"`
+	TLSCert  string   `toml:"tlscert"`
+	TLSKey   string   `toml:"tlskey"`
 	BIP      string   `toml:"bip"`
 	ICC      bool     `toml:"icc"`
 	Pools    []string `toml:"default-address-pool"`
@@ -48,8 +51,11 @@ func newFlags(c *config) *pflag.FlagSet {
 	f.SortFlags = false
 	f.StringVar(&c.Root, "root", "/var/lib/jackstay", "state that survives a reboot")
 	f.StringVar(&c.RunDir, "run-dir", "/run/jackstay", "state that does not: sockets, namespaces, bundles")
-	f.StringArrayVarP(&c.Hosts, "host", "H", nil, "where the API listens: unix://PATH, or fd:// for systemd's socket (default unix://RUN-DIR/jackstay.sock)")
+	f.StringArrayVarP(&c.Hosts, "host", "H", nil, "where the API listens: unix://PATH, fd:// for systemd's socket, or tcp://ADDRESS:PORT with --tlscacert, --tlscert and --tlskey (default unix://RUN-DIR/jackstay.sock)")
 	f.StringVar(&c.Group, "group", "jackstay", "group that may use the socket")
+	f.StringVar(&c.TLSCA, "tlscacert", "", "who signs clients' certificates (PEM): one with an organisation is that tenant's, one without the administrator's")
+	f.StringVar(&c.TLSCert, "tlscert", "", "the daemon's own certificate (PEM)")
+	f.StringVar(&c.TLSKey, "tlskey", "", "the key of that (PEM)")
 	f.StringVar(&c.BIP, "bip", "172.17.0.1/16", "gateway address and length of the default network; if they are taken, the next free pool")
 	f.BoolVar(&c.ICC, "icc", true, "containers of the default network reach each other; false: only along links")
 	f.StringArrayVar(&c.Pools, "default-address-pool", nil, "where networks get their subnets: base=CIDR,size=BITS (may be repeated)")
@@ -102,6 +108,7 @@ func (c *config) readFile(f *pflag.FlagSet) error {
 		"root": func() { c.Root = fromFile.Root }, "run-dir": func() { c.RunDir = fromFile.RunDir },
 		"host": func() { c.Hosts = fromFile.Hosts }, "group": func() { c.Group = fromFile.Group },
 		"bip": func() { c.BIP = fromFile.BIP }, "icc": func() { c.ICC = fromFile.ICC }, "default-address-pool": func() { c.Pools = fromFile.Pools },
+		"tlscacert": func() { c.TLSCA = fromFile.TLSCA }, "tlscert": func() { c.TLSCert = fromFile.TLSCert }, "tlskey": func() { c.TLSKey = fromFile.TLSKey },
 		"dns": func() { c.DNS = fromFile.DNS }, "log-level": func() { c.LogLevel = fromFile.LogLevel },
 		"runtime": func() { c.Runtime = fromFile.Runtime }, "conmon": func() { c.Conmon = fromFile.Conmon },
 		"nft": func() { c.NFT = fromFile.NFT }, "image-store": func() { c.ImageStores = fromFile.ImageStores },

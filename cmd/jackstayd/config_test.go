@@ -74,8 +74,8 @@ func TestBadSettingsAreNamed(t *testing.T) {
 }
 
 func TestHostsThatAreNotServed(t *testing.T) {
-	for host, want := range map[string]string{"tcp://0.0.0.0:2375": "not supported yet", "nowhere": "unix://PATH", "fd://": "systemd passed no socket"} {
-		if _, err := listen([]string{host}, "jackstay", nil); err == nil || !strings.Contains(err.Error(), want) {
+	for host, want := range map[string]string{"tcp://0.0.0.0:2375": "needs --tlscacert, --tlscert and --tlskey", "nowhere": "unix://PATH", "fd://": "systemd passed no socket"} {
+		if _, err := listen(&config{Hosts: []string{host}, Group: "jackstay"}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("-H %s: %v, want it to say %q", host, err, want)
 		}
 	}

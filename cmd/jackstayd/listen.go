@@ -55,13 +55,13 @@ func lockNetwork() (*os.File, error) {
 }
 
 // listen opens every --host.
-func listen(hosts []string, group string, log *slog.Logger) ([]net.Listener, error) {
+func listen(c *config, log *slog.Logger) ([]net.Listener, error) {
 	var all []net.Listener
-	for _, host := range hosts {
+	for _, host := range c.Hosts {
 		scheme, rest, _ := strings.Cut(host, "://")
 		switch scheme {
 		case "unix":
-			l, err := listenUnix(rest, group, log)
+			l, err := listenUnix(rest, c.Group, log)
 			if err != nil {
 				return nil, err
 			}
@@ -73,9 +73,13 @@ func listen(hosts []string, group string, log *slog.Logger) ([]net.Listener, err
 			}
 			all = append(all, ls...)
 		case "tcp":
-			return nil, fmt.Errorf("-H %s: the API over TCP is not supported yet; use unix://PATH and `ssh -L` for another machine", host)
+			l, err := listenTLS(rest, c)
+			if err != nil {
+				return nil, fmt.Errorf("-H %s: %w", host, err)
+			}
+			all = append(all, l)
 		default:
-			return nil, fmt.Errorf("-H %s: want unix://PATH or fd://", host)
+			return nil, fmt.Errorf("-H %s: want unix://PATH, fd:// or tcp://ADDRESS:PORT", host)
 		}
 	}
 	return all, nil

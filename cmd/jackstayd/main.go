@@ -80,7 +80,7 @@ func run(c *config) error {
 		return err
 	}
 	defer d.close()
-	listeners, err := listen(c.Hosts, c.Group, log)
+	listeners, err := listen(c, log)
 	if err != nil {
 		return err
 	}

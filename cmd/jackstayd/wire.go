@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -32,7 +31,7 @@ import (
 
 // daemon is everything wired together; close undoes it in the opposite order.
 type daemon struct {
-	handler http.Handler
+	handler credentials
 	closers []func()
 }
 
@@ -118,8 +117,9 @@ func wire(ctx context.Context, c *config, log *slog.Logger) (_ *daemon, err erro
 		},
 		Changed: choices.Changed, FactsChanged: facts.changed, Log: log,
 	})
+	sockets := newTenantSockets(filepath.Join(c.RunDir, "tenants"), log)
 	use, err := engine.New(engine.Options{
-		Store: choices, Network: reconciler, Runtime: processes, Images: images, Host: host, DHCP: dhcp.Client{},
+		Sockets: sockets, Store: choices, Network: reconciler, Runtime: processes, Images: images, Host: host, DHCP: dhcp.Client{},
 		Root: c.Root, Run: c.RunDir, BIP: bip, NoICC: !c.ICC, Pools: pools,
 		RuntimeName: filepath.Base(c.Runtime), RuntimePath: c.Runtime, StorageDriver: "overlay", Log: log,
 	})
@@ -147,10 +147,15 @@ func wire(ctx context.Context, c *config, log *slog.Logger) (_ *daemon, err erro
 	recovered.Store(true)
 	go func() { _ = reconciler.Resync(running) }()
 	loop("engine", use.Run)
-	d.handler = api.New(api.Options{
+	d.handler = newCredentials(use, api.New(api.Options{
 		Engine: use, Images: images, Root: c.Root, RunDir: c.RunDir, Log: log,
 		Version: api.Version{Version: version.Version, GitCommit: version.Commit},
-	})
+	}))
+	sockets.handler = d.handler.tenant
+	d.onClose(sockets.close)
+	if err := use.ServeTenants(ctx); err != nil {
+		log.Error("a tenant's socket can't be opened: it is served again after the next change of tenants", "error", err)
+	}
 	return d, nil
 }
 

@@ -20,7 +20,7 @@ const (
 // it gives out it holds itself, so that several picks do not meet.
 type Ports struct {
 	held  map[model.PortKey]string // by others
-	owner func(id string) string   // a holder's name
+	owner func(id string) string   // a holder's name; "": it is none of the asker's business
 	self  string
 	mine  map[model.PortKey]struct{}
 	any   map[pool]*portSet
@@ -62,9 +62,9 @@ func NewPorts(snap *model.Snapshot, containerID string) *Ports {
 		held: snap.Ports, self: containerID, mine: map[model.PortKey]struct{}{}, any: map[pool]*portSet{},
 		owner: func(id string) string {
 			if c := snap.Containers[id]; c != nil {
-				return c.Name
+				return snap.Shown(c.Name, c.Tenant)
 			}
-			return id
+			return ""
 		},
 	}
 }
@@ -125,8 +125,8 @@ func (p *Ports) fixed(m model.PortMapping) (model.PortMapping, error) {
 		return p.take(m), nil
 	}
 	err := fmt.Errorf("Bind for %s failed: port is already allocated", netip.AddrPortFrom(m.HostIP, m.HostPort)) //nolint:staticcheck // Docker's words
-	if id := p.holder(m.Key()); id != "" {
-		err = fmt.Errorf("%w to container %s", err, p.owner(id))
+	if name := p.owner(p.holder(m.Key())); name != "" {
+		err = fmt.Errorf("%w to container %s", err, name)
 	}
 	return model.PortMapping{}, errs.Wrap(errs.Conflict, err)
 }

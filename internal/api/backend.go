@@ -115,6 +115,13 @@ type Engine interface {
 	AttachSecurityGroups(ctx context.Context, ref string, groups []string) error
 	DetachSecurityGroups(ctx context.Context, ref string, groups []string) error
 
+	// Tenants: the administrator's alone. A quota of model.Unlimited is none.
+	CreateTenant(ctx context.Context, t model.Tenant) (*model.Tenant, error)
+	UpdateTenant(ctx context.Context, name string, u model.TenantUpdate) (*model.Tenant, error)
+	RemoveTenant(ctx context.Context, name string, force bool) error
+	// TenantSocket is where a tenant's API listens; empty: nowhere.
+	TenantSocket(name string) string
+
 	// Events delivers those recorded since since (zero: none), then, unless
 	// until is past, live ones until ctx ends or until comes.
 	Events(ctx context.Context, since, until time.Time) (<-chan model.Event, error)

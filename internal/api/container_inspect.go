@@ -93,10 +93,10 @@ func (s *Server) inspect(c *model.Container, v apiVersion) *inspectResponse {
 			State: dockerState(&c.State), Image: c.ImageID,
 			ResolvConfPath: filepath.Join(dir, "resolv.conf"), HostnamePath: filepath.Join(dir, "hostname"),
 			HostsPath: filepath.Join(dir, "hosts"), LogPath: filepath.Join(dir, "container.log"),
-			Name: "/" + c.Name, RestartCount: c.State.RestartCount,
+			Name: "/" + snap.Shown(c.Name, c.Tenant), RestartCount: c.State.RestartCount,
 			Driver: "overlay", Platform: platformOS(c.Platform),
 			GraphDriver: &storage.DriverData{Name: "overlay"},
-			Mounts:      mountPoints(c.Mounts),
+			Mounts:      mountPoints(c, snap),
 		},
 		Config:     inspectConfig{Config: dockerConfig(c)},
 		HostConfig: dockerHost(c, snap),
@@ -135,12 +135,16 @@ func dockerState(st *model.State) *container.State {
 	}
 }
 
-func mountPoints(mounts []model.Mount) []container.MountPoint {
-	out := make([]container.MountPoint, 0, len(mounts))
-	for i := range mounts {
-		m := &mounts[i]
+func mountPoints(c *model.Container, snap *model.Snapshot) []container.MountPoint {
+	out := make([]container.MountPoint, 0, len(c.Mounts))
+	for i := range c.Mounts {
+		m := &c.Mounts[i]
+		name := m.Name
+		if name != "" {
+			name = snap.Shown(name, c.Tenant)
+		}
 		out = append(out, container.MountPoint{
-			Type: mount.Type(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination,
+			Type: mount.Type(m.Type), Name: name, Source: m.Source, Destination: m.Destination,
 			Driver: m.Driver, Mode: m.Mode, RW: m.RW, Propagation: mount.Propagation(m.Propagation),
 		})
 	}
@@ -170,7 +174,7 @@ func (s *Server) networkSettings(c *model.Container, snap *model.Snapshot, v api
 		out.SandboxKey = filepath.Join(s.runDir, "netns", c.ID)
 		out.Ports = portMap(c)
 	}
-	e := out.Networks[model.DefaultNetwork]
+	e := out.Networks[snap.Shown(model.DefaultNetwork, c.Tenant)]
 	if e == nil {
 		return out
 	}
@@ -213,7 +217,7 @@ func endpointSettings(c *model.Container, snap *model.Snapshot, v apiVersion) ma
 		if n == nil || e.Extra { // a second one on the network is among the NICs
 			continue
 		}
-		out[n.Name] = endpointSetting(c, n, e, snap, v)
+		out[snap.Shown(n.Name, n.Tenant)] = endpointSetting(c, n, e, snap, v)
 	}
 	return out
 }
@@ -276,7 +280,7 @@ func endpointLinks(c *model.Container, n *model.Network, e *model.Endpoint, snap
 	var out []string
 	for _, l := range snap.LinksOf[c.ID] {
 		if target := snap.Containers[l.TargetID]; target != nil && l.NetworkID == n.ID {
-			out = append(out, target.Name+":"+l.Alias+linkPorts(l))
+			out = append(out, snap.Shown(target.Name, target.Tenant)+":"+l.Alias+linkPorts(l))
 		}
 	}
 	if out == nil {

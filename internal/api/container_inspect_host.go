@@ -62,7 +62,7 @@ func defaultLinks(c *model.Container, snap *model.Snapshot) []string {
 	for _, l := range snap.LinksOf[c.ID] {
 		n, target := snap.Networks[l.NetworkID], snap.Containers[l.TargetID]
 		if target != nil && (l.NetworkID == "" || n != nil && n.Default()) {
-			out = append(out, "/"+target.Name+":/"+c.Name+"/"+l.Alias)
+			out = append(out, "/"+snap.Shown(target.Name, target.Tenant)+":/"+snap.Shown(c.Name, c.Tenant)+"/"+l.Alias)
 		}
 	}
 	return out

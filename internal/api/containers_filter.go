@@ -156,11 +156,12 @@ func (q *listQuery) selectFrom(snap *model.Snapshot) []*model.Container {
 
 func (q *listQuery) matches(c *model.Container, snap *model.Snapshot) bool {
 	f := q.filters
+	name := snap.Shown(c.Name, c.Tenant)
 	up := c.State.Running() || c.State.Status == model.StatusRestarting
 	switch {
 	case !up && !q.all && q.limit <= 0,
 		!f.prefix("id", c.ID),
-		!f.pattern("name", c.Name) && !f.pattern("name", "/"+c.Name),
+		!f.pattern("name", name) && !f.pattern("name", "/"+name),
 		!f.labels(c.Config.Labels),
 		!f.exact("status", string(c.State.Status)),
 		!f.exact("health", string(container.NoHealthcheck)),
@@ -170,17 +171,17 @@ func (q *listQuery) matches(c *model.Container, snap *model.Snapshot) bool {
 		len(q.exited) > 0 && (up || c.State.StartedAt.IsZero() || !slices.Contains(q.exited, c.State.ExitCode)):
 		return false
 	}
-	return q.matchesVolume(c) && q.matchesNetwork(c, snap) && q.matchesPorts(c)
+	return q.matchesVolume(c, snap) && q.matchesNetwork(c, snap) && q.matchesPorts(c)
 }
 
-func (q *listQuery) matchesVolume(c *model.Container) bool {
+func (q *listQuery) matchesVolume(c *model.Container, snap *model.Snapshot) bool {
 	wanted, ok := q.filters["volume"]
 	return !ok || slices.ContainsFunc(c.Mounts, func(m model.Mount) bool {
 		if slices.Contains(wanted, m.Destination) {
 			return true
 		}
 		if m.Name != "" {
-			return slices.Contains(wanted, m.Name)
+			return slices.Contains(wanted, snap.Shown(m.Name, c.Tenant))
 		}
 		return slices.Contains(wanted, m.Source)
 	})
@@ -191,7 +192,7 @@ func (q *listQuery) matchesNetwork(c *model.Container, snap *model.Snapshot) boo
 	return !ok || slices.ContainsFunc(snap.ByContainer[c.ID], func(e *model.Endpoint) bool {
 		n := snap.Networks[e.NetworkID]
 		return n != nil && slices.ContainsFunc(wanted, func(w string) bool {
-			return n.Name == w || strings.HasPrefix(n.ID, w)
+			return snap.Shown(n.Name, n.Tenant) == w || strings.HasPrefix(n.ID, w)
 		})
 	})
 }

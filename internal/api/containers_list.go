@@ -92,11 +92,11 @@ func (s *Server) lister(ctx context.Context, v apiVersion) *lister {
 func (l *lister) summarise(c *model.Container) *summary {
 	out := &summary{
 		Summary: container.Summary{
-			ID: c.ID, Names: append([]string{"/" + c.Name}, l.linked[c.ID]...), Image: l.imageName(c), ImageID: c.ImageID,
+			ID: c.ID, Names: append([]string{"/" + l.snap.Shown(c.Name, c.Tenant)}, l.linked[c.ID]...), Image: l.imageName(c), ImageID: c.ImageID,
 			Command: commandLine(c), Created: c.Created.Unix(),
 			Labels: c.Config.Labels, State: container.ContainerState(c.State.Status), Status: statusText(&c.State, l.now),
 			NetworkSettings: &container.NetworkSettingsSummary{Networks: endpointSettings(c, l.snap, l.version)},
-			Mounts:          mountPoints(c.Mounts),
+			Mounts:          mountPoints(c, l.snap),
 		},
 		Ports: portSummaries(c),
 	}
@@ -117,7 +117,7 @@ func linkNames(snap *model.Snapshot) map[string][]string {
 	for _, l := range snap.Links {
 		n, user := snap.Networks[l.NetworkID], snap.Containers[l.ContainerID]
 		if n != nil && n.Default() && user != nil && l.TargetID != "" {
-			out[l.TargetID] = append(out[l.TargetID], "/"+user.Name+"/"+l.Alias)
+			out[l.TargetID] = append(out[l.TargetID], "/"+snap.Shown(user.Name, user.Tenant)+"/"+l.Alias)
 		}
 	}
 	for _, names := range out {

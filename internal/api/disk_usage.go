@@ -142,13 +142,13 @@ func (s *Server) volumeUsage(ctx context.Context) (*usage[volume.Volume], error)
 	users := volumeUsers(snap)
 	u := &usage[volume.Volume]{}
 	for _, v := range sortedVolumes(snap) {
-		size, err := s.engine.VolumeSize(ctx, v.Name)
+		size, err := s.engine.VolumeSize(ctx, snap.Shown(v.Name, v.Tenant))
 		if err != nil && !errs.Is(err, errs.NotFound) {
 			return nil, err
 		}
-		out := dockerVolume(v)
-		out.UsageData = &volume.UsageData{RefCount: users[v.Name], Size: size}
-		u.add(out, size, users[v.Name] > 0)
+		out := dockerVolume(v, snap)
+		out.UsageData = &volume.UsageData{RefCount: users[v.Key()], Size: size}
+		u.add(out, size, users[v.Key()] > 0)
 	}
 	return u, nil
 }

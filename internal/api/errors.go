@@ -54,6 +54,11 @@ func (s *Server) fail(w *responseWriter, r *http.Request, err error) {
 	writeJSON(w, status, common.ErrorResponse{Message: err.Error()})
 }
 
+// Refuse answers a request that no server gets to see.
+func Refuse(w http.ResponseWriter, err error) {
+	writeJSON(w, statusOf(err), common.ErrorResponse{Message: err.Error()})
+}
+
 func invalid(format string, args ...any) error { return errs.New(errs.Invalid, format, args...) }
 
 // unsupported refuses an option that is right in Docker and absent here.

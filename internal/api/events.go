@@ -109,7 +109,7 @@ func matchActors(f filterSet, e *model.Event) bool {
 			continue
 		}
 		if e.Type != kind || !slices.ContainsFunc(wanted, func(w string) bool {
-			return strings.HasPrefix(e.ID, w) || strings.TrimPrefix(w, "/") == e.Attributes["name"]
+			return strings.HasPrefix(e.ID, w) || strings.TrimPrefix(w, "/") == model.Qualify(e.Attributes["name"], e.Tenant)
 		}) {
 			return false
 		}

@@ -637,3 +637,23 @@ func (f *fixture) listen() (socket string) {
 func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
 
 var zeroAddr = netip.IPv4Unspecified()
+
+func (f *fakeEngine) CreateTenant(_ context.Context, t model.Tenant) (*model.Tenant, error) {
+	return &t, f.call("CreateTenant", t.Name, t.Group, t.FIPQuota)
+}
+
+func (f *fakeEngine) UpdateTenant(_ context.Context, name string, u model.TenantUpdate) (*model.Tenant, error) {
+	t := model.Tenant{Name: name, FIPQuota: model.Unlimited}
+	if u.FIPQuota != nil {
+		t.FIPQuota = *u.FIPQuota
+	}
+	return &t, f.call("UpdateTenant", name, t.FIPQuota)
+}
+
+func (f *fakeEngine) RemoveTenant(_ context.Context, name string, force bool) error {
+	return f.call("RemoveTenant", name, force)
+}
+
+func (f *fakeEngine) TenantSocket(name string) string {
+	return "/run/jackstay/tenants/" + name + "/jackstay.sock"
+}

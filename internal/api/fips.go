@@ -9,8 +9,12 @@ import (
 )
 
 // fipMessage is a floating IP as Hyper.sh's API shows one.
-func fipMessage(f *model.FloatingIP) map[string]string {
-	return map[string]string{"fip": f.Address.String(), "name": f.Name, "container": f.ContainerID, "service": ""}
+func fipMessage(f *model.FloatingIP, snap *model.Snapshot) map[string]string {
+	out := map[string]string{"fip": f.Address.String(), "name": f.Name, "container": f.ContainerID, "service": ""}
+	if snap.Tenant == "" && f.Tenant != "" {
+		out["name"], out["tenant"] = f.FullName(), f.Tenant
+	}
+	return out
 }
 
 func (s *Server) fipList(w *responseWriter, r *request) error {
@@ -23,9 +27,10 @@ func (s *Server) fipList(w *responseWriter, r *request) error {
 		return err
 	}
 	out := []map[string]string{}
-	for _, fip := range slices.SortedFunc(maps.Values(s.engine.Snapshot().FIPs), func(a, b *model.FloatingIP) int { return a.Address.Compare(b.Address) }) {
+	snap := s.engine.Snapshot()
+	for _, fip := range slices.SortedFunc(maps.Values(snap.FIPs), func(a, b *model.FloatingIP) int { return a.Address.Compare(b.Address) }) {
 		if f.pattern("name", fip.Name) && (dangling == nil || *dangling == (fip.ContainerID == "")) {
-			out = append(out, fipMessage(fip))
+			out = append(out, fipMessage(fip, snap))
 		}
 	}
 	writeJSON(w, http.StatusOK, out)

@@ -23,6 +23,9 @@ func (s *Server) imageTag(w *responseWriter, r *request, name string) error {
 	if strings.HasPrefix(target, "sha256:") {
 		return invalid("refusing to create an ambiguous tag using digest algorithm as name")
 	}
+	if err := s.administrators("giving an image another name"); err != nil {
+		return err
+	}
 	img, err := s.images.Lookup(r.Context(), name)
 	if err != nil {
 		return err
@@ -43,7 +46,10 @@ func (s *Server) imageRemove(w *responseWriter, r *request) error {
 	if len(r.query["platforms"]) > 0 {
 		return unsupported("removing one platform of an image (--platform) is not supported yet: leave it out")
 	}
-	removed, err := s.images.Remove(r.Context(), name, r.flag("force"), !r.flag("noprune"), imageInUse(s.engine.Snapshot()))
+	if err := s.permitImageRemove(r, name); err != nil {
+		return err
+	}
+	removed, err := s.images.Remove(r.Context(), name, r.flag("force"), !r.flag("noprune"), s.imageInUse())
 	if err != nil {
 		return err
 	}
@@ -100,7 +106,7 @@ func (s *Server) imagePrune(w *responseWriter, r *request) error {
 	keep := func(img model.ImageDetail) bool {
 		return !f.labels(img.Config.Labels) || (!until.IsZero() && img.Created.After(until))
 	}
-	removed, size, err := s.images.Prune(r.Context(), dangling == nil || *dangling, keep, imageInUse(s.engine.Snapshot()))
+	removed, size, err := s.images.Prune(r.Context(), dangling == nil || *dangling, keep, s.imageInUse())
 	if err != nil {
 		return err
 	}

@@ -154,6 +154,9 @@ func (s *Server) imageImport(w *responseWriter, r *request) error {
 	default:
 		return errs.New(errs.NotImplemented, "importing from a URL (%s) is not supported by Jackstay: fetch it and pipe it, as in `curl URL | docker import - NAME`", src)
 	}
+	if err := s.administrators("importing an image"); err != nil {
+		return err
+	}
 	ref := ""
 	if repo := r.param("repo"); repo != "" {
 		var err error

@@ -116,7 +116,7 @@ func (s *Server) aliasList(w *responseWriter, r *request) error {
 	out := []aliasSet{}
 	for _, e := range snap.ByNetwork[n.ID] {
 		if c := snap.Containers[e.ContainerID]; c != nil && len(e.Aliases) > 0 {
-			out = append(out, aliasSet{c.Name, c.ID, e.Aliases})
+			out = append(out, aliasSet{snap.Shown(c.Name, c.Tenant), c.ID, e.Aliases})
 		}
 	}
 	slices.SortFunc(out, func(a, b aliasSet) int { return strings.Compare(a.Container, b.Container) })
@@ -202,7 +202,7 @@ func linkStates(snap *model.Snapshot, links []*model.Link) []linkState {
 
 func linkStateOf(snap *model.Snapshot, c *model.Container, l *model.Link) linkState {
 	out := linkState{
-		Container: c.Name, Alias: l.Alias, Target: l.TargetName, Ports: []string{}, Strict: l.Strict,
+		Container: snap.Shown(c.Name, c.Tenant), Alias: l.Alias, Target: l.TargetName, Ports: []string{}, Strict: l.Strict,
 		Addresses: []netip.Addr{}, State: linkWaiting,
 	}
 	for _, p := range l.Ports {
@@ -212,7 +212,7 @@ func linkStateOf(snap *model.Snapshot, c *model.Container, l *model.Link) linkSt
 	if r.Target == nil {
 		return out
 	}
-	out.Target, out.TargetID = r.Target.Name, r.Target.ID
+	out.Target, out.TargetID = snap.Shown(r.Target.Name, r.Target.Tenant), r.Target.ID
 	switch {
 	case r.To == nil && l.Strict:
 		out.State = linkStrict
@@ -225,9 +225,9 @@ func linkStateOf(snap *model.Snapshot, c *model.Container, l *model.Link) linkSt
 	default:
 		out.State = linkStopped
 	}
-	out.Network = snap.Networks[r.From.NetworkID].Name
+	out.Network = shownNetwork(snap, r.From.NetworkID)
 	if r.Joined() {
-		out.TargetNetwork = snap.Networks[r.To.NetworkID].Name
+		out.TargetNetwork = shownNetwork(snap, r.To.NetworkID)
 	}
 	return out
 }
@@ -292,4 +292,10 @@ func (s *Server) networkLeases(w *responseWriter, r *request) error {
 	}
 	writeJSON(w, http.StatusOK, out)
 	return nil
+}
+
+// shownNetwork is how a network is called in a snapshot.
+func shownNetwork(snap *model.Snapshot, id string) string {
+	n := snap.Networks[id]
+	return snap.Shown(n.Name, n.Tenant)
 }

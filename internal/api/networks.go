@@ -31,10 +31,10 @@ func (s *Server) networkList(w *responseWriter, r *request) error {
 	snap := s.engine.Snapshot()
 	out := []networkResponse{}
 	for _, n := range sortedNetworks(snap) {
-		if !matchNetwork(f, n) || (dangling != nil && *dangling != unused(n, snap)) {
+		if !matchNetwork(f, n, snap) || (dangling != nil && *dangling != unused(n, snap)) {
 			continue
 		}
-		one := dockerNetwork(n)
+		one := dockerNetwork(n, snap)
 		if r.version.before(28) {
 			one.Containers = networkContainers(n, snap)
 		}
@@ -48,17 +48,17 @@ func (s *Server) networkList(w *responseWriter, r *request) error {
 func sortedNetworks(snap *model.Snapshot) []*model.Network {
 	all := slices.Collect(maps.Values(snap.Networks))
 	slices.SortFunc(all, func(a, b *model.Network) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.FullName(), b.FullName()))
 	})
 	return all
 }
 
-func matchNetwork(f filterSet, n *model.Network) bool {
+func matchNetwork(f filterSet, n *model.Network, snap *model.Snapshot) bool {
 	kind := "custom"
 	if builtin(n) {
 		kind = "builtin"
 	}
-	return f.exact("driver", n.Driver) && f.prefix("id", n.ID) && f.pattern("name", n.Name) &&
+	return f.exact("driver", n.Driver) && f.prefix("id", n.ID) && f.pattern("name", snap.Shown(n.Name, n.Tenant)) &&
 		f.exact("scope", orDefault(n.Scope, "local")) && f.exact("type", kind) && f.labels(n.Labels)
 }
 
@@ -79,8 +79,9 @@ func (s *Server) networkInspect(w *responseWriter, r *request) error {
 	if scope := r.param("scope"); scope != "" && scope != orDefault(n.Scope, "local") {
 		return errs.New(errs.NotFound, "network %s not found", r.name())
 	}
-	out := dockerNetwork(n)
-	out.Containers = networkContainers(n, s.engine.Snapshot())
+	snap := s.engine.Snapshot()
+	out := dockerNetwork(n, snap)
+	out.Containers = networkContainers(n, snap)
 	for _, o := range s.engine.Overlaps(n.ID) {
 		out.Overlaps = append(out.Overlaps, overlap{o.Subnet.String(), o.Route.String(), o.Device})
 	}
@@ -102,10 +103,10 @@ type networkResponse struct {
 type overlap struct{ Subnet, Route, Device string }
 
 // dockerNetwork is a network as list and inspect show it, without containers.
-func dockerNetwork(n *model.Network) networkResponse {
+func dockerNetwork(n *model.Network, snap *model.Snapshot) networkResponse {
 	out := networkResponse{
 		Network: network.Network{
-			Name: n.Name, ID: n.ID, Created: n.Created, Scope: orDefault(n.Scope, "local"), Driver: n.Driver,
+			Name: snap.Shown(n.Name, n.Tenant), ID: n.ID, Created: n.Created, Scope: orDefault(n.Scope, "local"), Driver: n.Driver,
 			EnableIPv4: n.EnableIPv4, EnableIPv6: n.EnableIPv6,
 			Internal: n.Internal, Attachable: n.Attachable,
 			IPAM: network.IPAM{Driver: "default", Options: map[string]string{}, Config: []network.IPAMConfig{}},
@@ -139,7 +140,7 @@ func networkContainers(n *model.Network, snap *model.Snapshot) map[string]networ
 			continue
 		}
 		out[c.ID] = network.EndpointResource{
-			Name: c.Name, EndpointID: e.ID, MacAddress: hardwareAddr(e.MAC), IPv4Address: e.IPv4, IPv6Address: e.IPv6,
+			Name: snap.Shown(c.Name, c.Tenant), EndpointID: e.ID, MacAddress: hardwareAddr(e.MAC), IPv4Address: e.IPv4, IPv6Address: e.IPv6,
 		}
 	}
 	return out

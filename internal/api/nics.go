@@ -61,10 +61,10 @@ type nicMessage struct {
 	Up bool
 }
 
-func nicMessageOf(v model.NICView) nicMessage {
+func nicMessageOf(v model.NICView, snap *model.Snapshot) nicMessage {
 	n := v.NIC
 	m := nicMessage{
-		Container: v.Container.Name, ContainerID: v.Container.ID, Name: n.Name, On: n.On, Kind: n.Kind,
+		Container: snap.Shown(v.Container.Name, v.Container.Tenant), ContainerID: v.Container.ID, Name: n.Name, On: n.On, Kind: n.Kind,
 		Addresses: nonNil(n.Addrs), Gateways: nonNil(n.Gateways), MacAddress: n.MAC, HostName: n.HostName,
 		MTU: n.MTU, VLAN: n.VLAN, DHCP: n.DHCP, ID: n.ID, Up: v.Container.Active,
 	}
@@ -74,10 +74,10 @@ func nicMessageOf(v model.NICView) nicMessage {
 	return m
 }
 
-func nicMessages(views []model.NICView) []nicMessage {
+func nicMessages(views []model.NICView, snap *model.Snapshot) []nicMessage {
 	out := []nicMessage{}
 	for _, v := range views {
-		out = append(out, nicMessageOf(v))
+		out = append(out, nicMessageOf(v, snap))
 	}
 	return out
 }
@@ -85,7 +85,7 @@ func nicMessages(views []model.NICView) []nicMessage {
 func (s *Server) nicListAll(w *responseWriter, _ *request) error {
 	views, err := s.engine.NICs("")
 	if err == nil {
-		writeJSON(w, http.StatusOK, nicMessages(views))
+		writeJSON(w, http.StatusOK, nicMessages(views, s.engine.Snapshot()))
 	}
 	return err
 }
@@ -97,7 +97,7 @@ func (s *Server) nicList(w *responseWriter, r *request) error {
 	}
 	views, err := s.engine.NICs(c.ID)
 	if err == nil {
-		writeJSON(w, http.StatusOK, nicMessages(views))
+		writeJSON(w, http.StatusOK, nicMessages(views, s.engine.Snapshot()))
 	}
 	return err
 }
@@ -122,7 +122,7 @@ func (s *Server) nicAdd(w *responseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, nicMessageOf(*v))
+	writeJSON(w, http.StatusCreated, nicMessageOf(*v, s.engine.Snapshot()))
 	return nil
 }
 
@@ -270,7 +270,7 @@ func (s *Server) insideSettings(c *model.Container, out *networkSettings) {
 	if err != nil {
 		return // it is gone by now
 	}
-	out.NICs = nicMessages(views)
+	out.NICs = nicMessages(views, s.engine.Snapshot())
 	out.Routes, _ = s.engine.Routes(c.ID)
 	out.Rules, _ = s.engine.Rules(c.ID)
 	for _, line := range c.TC {

@@ -18,13 +18,15 @@ type route struct {
 	Missing, Instead string
 	// Note limits what works, for docs/compatibility.md.
 	Note string
+	// Administrator says that tenants may not use it.
+	Administrator bool
 }
 
 // routes is every route of the Docker Engine API, those that work and those
 // that do not, and Jackstay's own. docs/compatibility.md is checked against it.
 func routes() []route {
 	var all []route
-	for _, part := range [][]route{systemRoutes(), containerRoutes(), streamRoutes(), networkRoutes(), volumeRoutes(), imageRoutes(), extensionRoutes(), fipRoutes(), sgRoutes(), nicRoutes(), missingRoutes()} {
+	for _, part := range [][]route{systemRoutes(), containerRoutes(), streamRoutes(), networkRoutes(), volumeRoutes(), imageRoutes(), extensionRoutes(), fipRoutes(), sgRoutes(), nicRoutes(), tenantRoutes(), missingRoutes()} {
 		all = append(all, part...)
 	}
 	return all
@@ -107,9 +109,9 @@ func fipRoutes() []route {
 		{Method: "POST", Pattern: "/fips/detach", serve: (*Server).fipDetach, Note: "Jackstay's own (Hyper.sh's)"},
 		{Method: "POST", Pattern: "/fips/release", serve: (*Server).fipRelease, Note: "Jackstay's own (Hyper.sh's)"},
 		{Method: "POST", Pattern: "/fips/name", serve: (*Server).fipName, Note: "Jackstay's own (Hyper.sh's)"},
-		{Method: "GET", Pattern: "/fips/pools", serve: (*Server).fipPoolList, Note: "Jackstay's own"},
-		{Method: "POST", Pattern: "/fips/pools", serve: (*Server).fipPoolAdd, Note: "Jackstay's own"},
-		{Method: "DELETE", Pattern: "/fips/pools", serve: (*Server).fipPoolRemove, Note: "Jackstay's own"},
+		{Method: "GET", Pattern: "/fips/pools", serve: (*Server).fipPoolList, Note: "Jackstay's own", Administrator: true},
+		{Method: "POST", Pattern: "/fips/pools", serve: (*Server).fipPoolAdd, Note: "Jackstay's own", Administrator: true},
+		{Method: "DELETE", Pattern: "/fips/pools", serve: (*Server).fipPoolRemove, Note: "Jackstay's own", Administrator: true},
 	}
 }
 
@@ -122,7 +124,7 @@ func imageRoutes() []route {
 		{Method: "GET", Pattern: "/images/get", serve: (*Server).imageSave},
 		{Method: "GET", Pattern: "/images/{path...}", serve: (*Server).imageGet, Note: "`/json`, `/history` and `/get`; `/attestations` answers 501"},
 		{Method: "POST", Pattern: "/images/create", serve: (*Server).imageCreate, Note: "import from a body, not from a URL"},
-		{Method: "POST", Pattern: "/images/load", serve: (*Server).imageLoad},
+		{Method: "POST", Pattern: "/images/load", serve: (*Server).imageLoad, Administrator: true},
 		{Method: "POST", Pattern: "/images/prune", serve: (*Server).imagePrune},
 		{Method: "POST", Pattern: "/images/{path...}", serve: (*Server).imagePost, Note: "`/push` and `/tag`"},
 		{Method: "DELETE", Pattern: "/images/{name...}", serve: (*Server).imageRemove},

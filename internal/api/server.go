@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
 )
 
 // Version names the daemon's build.
@@ -36,15 +37,17 @@ type Options struct {
 
 // Server answers the API. It is safe for concurrent use.
 type Server struct {
-	engine  Engine
-	images  Images
-	version Version
-	root    string
-	runDir  string
-	log     *slog.Logger
-	now     func() time.Time
-	host    hostFacts
-	mux     *http.ServeMux
+	engine    Engine
+	images    Images
+	tenant    string                 // whom engine works for; empty: the administrator
+	everybody func() *model.Snapshot // of a tenant's server: what images are in use by
+	version   Version
+	root      string
+	runDir    string
+	log       *slog.Logger
+	now       func() time.Time
+	host      hostFacts
+	mux       *http.ServeMux
 }
 
 // New makes a server.
@@ -53,7 +56,6 @@ func New(o Options) *Server {
 		engine: o.Engine, images: o.Images, version: o.Version,
 		root: o.Root, runDir: o.RunDir, log: o.Log, now: o.Now,
 		host: readHostFacts("/"),
-		mux:  http.NewServeMux(),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -61,10 +63,23 @@ func New(o Options) *Server {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.serveRoutes()
+	return s
+}
+
+func (s *Server) serveRoutes() {
+	s.mux = http.NewServeMux()
 	for _, rt := range routes() {
 		s.mux.Handle(rt.Method+" "+rt.Pattern, s.handler(rt))
 	}
-	return s
+}
+
+// For makes a server of the same host for a tenant, whose engine is given.
+func (s *Server) For(tenant string, engine Engine) *Server {
+	t := *s
+	t.tenant, t.engine, t.everybody = tenant, engine, s.engine.Snapshot
+	t.serveRoutes()
+	return &t
 }
 
 // ServeHTTP takes the version off the path and routes the rest.
@@ -114,6 +129,12 @@ func (s *Server) handler(rt route) http.Handler {
 		if err != nil {
 			s.fail(w, r, invalid("malformed query: %w", err))
 			return
+		}
+		if rt.Administrator {
+			if err := s.administrators(rt.Method + " " + rt.Pattern); err != nil {
+				s.fail(w, r, err)
+				return
+			}
 		}
 		req := &request{Request: r, version: versionOf(r.Context()), query: query}
 		if err := rt.serve(s, w, req); err != nil {

@@ -45,13 +45,13 @@ type sgMessage struct {
 }
 
 func sgMessageOf(snap *model.Snapshot, g *model.SecurityGroup) sgMessage {
-	out := sgMessage{ID: g.ID, Name: g.Name, Description: g.Description, Created: g.Created, Rules: []sgRule{}, Containers: []string{}}
+	out := sgMessage{ID: g.ID, Name: snap.Shown(g.Name, g.Tenant), Description: g.Description, Created: g.Created, Rules: []sgRule{}, Containers: []string{}}
 	for _, r := range g.Rules {
 		m := sgRule{Direction: "ingress", Protocol: r.Proto, PortRangeMin: int(r.First), PortRangeMax: int(r.Last)}
 		if r.Source.IsValid() {
 			m.RemoteIPPrefix = r.Source.String()
 		} else if source := snap.SecurityGroups[r.Group]; source != nil {
-			m.RemoteGroup = source.Name
+			m.RemoteGroup = snap.Shown(source.Name, source.Tenant)
 		}
 		out.Rules = append(out.Rules, m)
 	}
@@ -69,7 +69,7 @@ func sgNames(snap *model.Snapshot, c *model.Container) []string {
 	out := []string{}
 	for _, id := range c.SecurityGroups {
 		if g := snap.SecurityGroups[id]; g != nil {
-			out = append(out, g.Name)
+			out = append(out, snap.Shown(g.Name, g.Tenant))
 		}
 	}
 	return out
@@ -83,7 +83,7 @@ func (s *Server) sgList(w *responseWriter, r *request) error {
 	snap := s.engine.Snapshot()
 	out := []sgMessage{}
 	for _, g := range snap.SecurityGroups {
-		if f.pattern("name", g.Name) {
+		if f.pattern("name", snap.Shown(g.Name, g.Tenant)) {
 			out = append(out, sgMessageOf(snap, g))
 		}
 	}

@@ -26,11 +26,11 @@ func (s *Server) volumeList(w *responseWriter, r *request) error {
 	users := volumeUsers(snap)
 	out := volume.ListResponse{Volumes: []volume.Volume{}, Warnings: []string{}}
 	for _, v := range sortedVolumes(snap) {
-		if !f.pattern("name", v.Name) || !f.exact("driver", "local") || !f.labels(v.Labels) {
+		if !f.pattern("name", snap.Shown(v.Name, v.Tenant)) || !f.exact("driver", "local") || !f.labels(v.Labels) {
 			continue
 		}
-		if dangling == nil || *dangling == (users[v.Name] == 0) {
-			out.Volumes = append(out.Volumes, dockerVolume(v))
+		if dangling == nil || *dangling == (users[v.Key()] == 0) {
+			out.Volumes = append(out.Volumes, dockerVolume(v, snap))
 		}
 	}
 	writeJSON(w, http.StatusOK, out)
@@ -38,10 +38,10 @@ func (s *Server) volumeList(w *responseWriter, r *request) error {
 }
 
 func sortedVolumes(snap *model.Snapshot) []*model.Volume {
-	return slices.SortedFunc(maps.Values(snap.Volumes), func(a, b *model.Volume) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.SortedFunc(maps.Values(snap.Volumes), func(a, b *model.Volume) int { return cmp.Compare(a.Key(), b.Key()) })
 }
 
-// volumeUsers counts the containers that mount each volume.
+// volumeUsers counts the containers that mount each volume, by its key.
 func volumeUsers(snap *model.Snapshot) map[string]int64 {
 	users := map[string]int64{}
 	for _, c := range snap.Containers {
@@ -49,26 +49,27 @@ func volumeUsers(snap *model.Snapshot) map[string]int64 {
 		for _, m := range c.Mounts {
 			if m.Type == "volume" && !counted[m.Name] {
 				counted[m.Name] = true
-				users[m.Name]++
+				users[model.Qualify(m.Name, c.Tenant)]++
 			}
 		}
 	}
 	return users
 }
 
-func dockerVolume(v *model.Volume) volume.Volume {
+func dockerVolume(v *model.Volume, snap *model.Snapshot) volume.Volume {
 	return volume.Volume{
-		Name: v.Name, CreatedAt: v.Created.Format(time.RFC3339), Driver: "local", Scope: "local",
+		Name: snap.Shown(v.Name, v.Tenant), CreatedAt: v.Created.Format(time.RFC3339), Driver: "local", Scope: "local",
 		Mountpoint: v.Mountpoint, Labels: v.Labels, Options: v.Options,
 	}
 }
 
 func (s *Server) volumeInspect(w *responseWriter, r *request) error {
-	v := s.engine.Snapshot().Volumes[r.name()]
+	snap := s.engine.Snapshot()
+	v := snap.Volumes[model.Qualify(r.name(), snap.Tenant)]
 	if v == nil {
 		return errs.New(errs.NotFound, "get %s: no such volume", r.name())
 	}
-	writeJSON(w, http.StatusOK, dockerVolume(v))
+	writeJSON(w, http.StatusOK, dockerVolume(v, snap))
 	return nil
 }
 
@@ -97,7 +98,7 @@ func (s *Server) volumeCreate(w *responseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, dockerVolume(v))
+	writeJSON(w, http.StatusCreated, dockerVolume(v, s.engine.Snapshot()))
 	return nil
 }
 

@@ -163,6 +163,10 @@ func (f Firewall) Diff(want Firewall) (add, del Firewall) {
 	add.Moved, del.Moved = diffMap(f.Moved, want.Moved)
 	add.Swapped, del.Swapped = diffMap(f.Swapped, want.Swapped)
 	add.Finishing = want.Finishing
+	add.Tenants, del.Tenants = diffMap(f.Tenants, want.Tenants)
+	add.Gateways, del.Gateways = diffMap(f.Gateways, want.Gateways)
+	add.TenantNets, del.TenantNets = diffMap(f.TenantNets, want.TenantNets)
+	add.OwnGateways, del.OwnGateways = diffMap(f.OwnGateways, want.OwnGateways)
 	return add, del
 }
 
@@ -175,7 +179,8 @@ func (f Firewall) Len() int {
 		len(f.FIPIn) + len(f.FIPOut) + len(f.Open) + len(f.Flows) + len(f.Pairs) +
 		len(f.Ports) + len(f.MACs) + len(f.Addresses) + len(f.Sources) +
 		len(f.Guarded) + len(f.Members) + len(f.Admit) + len(f.AdmitMembers) +
-		len(f.FIPOnly) + len(f.FIPPorts) + len(f.Moved) + len(f.Swapped)
+		len(f.FIPOnly) + len(f.FIPPorts) + len(f.Moved) + len(f.Swapped) +
+		len(f.Tenants) + len(f.TenantNets) + len(f.Gateways) + len(f.OwnGateways)
 }
 
 // Guards gives the elements that keep somebody out, without those that let in:

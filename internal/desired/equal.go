@@ -33,7 +33,7 @@ func (b *Bridge) Equal(o *Bridge) bool {
 		return true
 	}
 	return b != nil && o != nil && b.Name == o.Name && b.Network == o.Network && b.MAC == o.MAC &&
-		b.MTU == o.MTU && b.RouteLocalnet == o.RouteLocalnet && b.NoRedirects == o.NoRedirects && b.Plain == o.Plain && b.OVS == o.OVS && slices.Equal(b.Addrs, o.Addrs)
+		b.MTU == o.MTU && b.RouteLocalnet == o.RouteLocalnet && b.NoRedirects == o.NoRedirects && b.OwnARP == o.OwnARP && b.Plain == o.Plain && b.OVS == o.OVS && slices.Equal(b.Addrs, o.Addrs)
 }
 
 // Equal compares two sandboxes, the contents of their files included.
@@ -91,7 +91,9 @@ func (f Firewall) Equal(o Firewall) bool {
 		maps.Equal(f.Admit, o.Admit) && maps.Equal(f.AdmitMembers, o.AdmitMembers) &&
 		maps.Equal(f.Addresses, o.Addresses) && maps.Equal(f.Sources, o.Sources) &&
 		maps.Equal(f.FIPOnly, o.FIPOnly) && maps.Equal(f.FIPPorts, o.FIPPorts) &&
-		maps.Equal(f.Moved, o.Moved) && maps.Equal(f.Swapped, o.Swapped) && maps.Equal(f.Finishing, o.Finishing)
+		maps.Equal(f.Moved, o.Moved) && maps.Equal(f.Swapped, o.Swapped) && maps.Equal(f.Finishing, o.Finishing) &&
+		maps.Equal(f.Tenants, o.Tenants) && maps.Equal(f.Gateways, o.Gateways) && maps.Equal(f.OwnGateways, o.OwnGateways) &&
+		maps.Equal(f.TenantNets, o.TenantNets)
 }
 
 // Equal compares what the resolver would answer, the order of addresses included.

@@ -44,6 +44,9 @@ type Bridge struct {
 	// give it addresses, and no setting but these is touched.
 	Plain bool
 	OVS   bool // Open vSwitch's
+	// OwnARP has the host answer ARP on the bridge for the bridge's own addresses
+	// alone (net.ipv4.conf.NAME.arp_ignore), not for all it has.
+	OwnARP bool
 }
 
 // Sandbox is one container's network: a namespace and what is in it. The
@@ -213,6 +216,20 @@ type Firewall struct {
 	// Finishing are the floating IPs that a swap moved, with the address where
 	// TCP connections may finish. It is in no set: it says which flows to end.
 	Finishing map[netip.Addr]netip.Addr
+	// Tenants are the bridges of tenants' networks: from there, of all Gateways,
+	// only those of OwnGateways answer.
+	Tenants     map[string]struct{}
+	Gateways    map[netip.Addr]struct{}
+	OwnGateways map[GatewayKey]struct{}
+	// TenantNets are the tenants' subnets: through published ports and floating
+	// IPs their containers are seen with the host's address, not their own.
+	TenantNets map[netip.Prefix]struct{}
+}
+
+// GatewayKey is a gateway address with a bridge from which it may be reached.
+type GatewayKey struct {
+	Bridge string
+	Addr   netip.Addr
 }
 
 // Flow lets From open connections to some ports of To.

@@ -23,8 +23,8 @@ func (e *Engine) collect(ctx context.Context, inRuntime []string) {
 	for _, id := range e.names(filepath.Join(e.opt.Root, "containers")) {
 		e.collectOne(ctx, id, "directory", func(_ context.Context, id string) error { return os.RemoveAll(e.containerDir(id)) })
 	}
-	for _, name := range e.names(e.volumesDir()) {
-		e.collectVolume(name)
+	for _, key := range e.names(e.volumesDir()) {
+		e.collectVolume(key)
 	}
 }
 
@@ -53,14 +53,14 @@ func (e *Engine) collectOne(ctx context.Context, id, what string, remove func(co
 
 // collectVolume removes the directory of a volume whose making was cut off.
 // One without the mark and without a record is somebody's data: it stays.
-func (e *Engine) collectVolume(name string) {
-	defer e.volumeLocks.Lock(name)()
-	if _, err := os.Lstat(filepath.Join(e.volumeDir(name), newMark)); err != nil {
+func (e *Engine) collectVolume(key string) {
+	defer e.volumeLocks.Lock(key)()
+	if _, err := os.Lstat(filepath.Join(e.volumeDir(key), newMark)); err != nil {
 		return
 	}
-	if e.store.Snapshot().Volumes[name] != nil {
-		e.keepVolumeDir(name)
+	if e.store.Snapshot().Volumes[key] != nil {
+		e.keepVolumeDir(key)
 		return
 	}
-	e.dropVolumeDir(name)
+	e.dropVolumeDir(key)
 }

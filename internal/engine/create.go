@@ -69,6 +69,9 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 	if err := validate(&req.Config, &req.Host); err != nil {
 		return nil, err
 	}
+	if err := e.permitContainer(&req); err != nil {
+		return nil, err
+	}
 	if cr.opts, err = readOptions(req.Config.Labels); err != nil {
 		return nil, err
 	}
@@ -123,7 +126,7 @@ func checkPlatform(req *model.CreateRequest, img model.Image) error {
 // fill makes the record of a validated request.
 func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest, cfg model.Config, img model.Image) (err error) {
 	c := &model.Container{
-		ID: alloc.ID(), Name: req.Name, Created: e.clock.Now(),
+		ID: alloc.ID(), Name: req.Name, Tenant: e.tenant, Created: e.clock.Now(),
 		Image: req.Image, ImageID: img.ID, Platform: img.Platform,
 		State: model.State{Status: model.StatusCreated},
 	}
@@ -237,7 +240,7 @@ func (e *Engine) storeCreated(ctx context.Context, cr *creation) error {
 	var names []string
 	for _, m := range cr.mounts {
 		if m.volume != nil {
-			names = append(names, m.volume.Name)
+			names = append(names, m.volume.Key())
 		}
 	}
 	defer e.volumeLocks.LockAll(names...)()
@@ -247,10 +250,10 @@ func (e *Engine) storeCreated(ctx context.Context, cr *creation) error {
 	}
 	for _, v := range made {
 		if err == nil {
-			e.keepVolumeDir(v.Name)
-			e.volumeEvent(v.Name, "create")
-		} else if slices.Contains(cr.newDirs, v.Name) {
-			e.dropVolumeDir(v.Name)
+			e.keepVolumeDir(v.Key())
+			e.volumeEvent(v, "create")
+		} else if slices.Contains(cr.newDirs, v.Key()) {
+			e.dropVolumeDir(v.Key())
 		}
 	}
 	return err
@@ -261,7 +264,7 @@ func (e *Engine) storeCreated(ctx context.Context, cr *creation) error {
 func (e *Engine) makeVolumes(ctx context.Context, cr *creation) (made []*model.Volume, err error) {
 	s := e.store.Snapshot()
 	for _, m := range cr.mounts {
-		if m.volume == nil || s.Volumes[m.volume.Name] != nil || slices.Contains(made, m.volume) {
+		if m.volume == nil || s.Volumes[m.volume.Key()] != nil || slices.Contains(made, m.volume) {
 			continue
 		}
 		fresh, err := e.makeVolumeDir(m.volume)
@@ -269,7 +272,7 @@ func (e *Engine) makeVolumes(ctx context.Context, cr *creation) (made []*model.V
 			return made, err
 		}
 		if fresh {
-			cr.newDirs = append(cr.newDirs, m.volume.Name)
+			cr.newDirs = append(cr.newDirs, m.volume.Key())
 		}
 		made = append(made, m.volume)
 	}

@@ -215,7 +215,7 @@ func macHolder(s *model.Snapshot, n *model.Network, mac string) string {
 
 func nameOf(s *model.Snapshot, id string) string {
 	if c := s.Containers[id]; c != nil {
-		return c.Name
+		return s.Shown(c.Name, c.Tenant)
 	}
 	return id
 }

@@ -30,6 +30,7 @@ type Options struct {
 	Images  Images
 	Host    Host
 	DHCP    DHCP
+	Sockets Sockets // of tenants; nil: they have none
 
 	Root string // state that outlives a reboot, e.g. /var/lib/jackstay
 	Run  string // state that does not, e.g. /run/jackstay
@@ -70,10 +71,18 @@ func (SystemClock) AfterFunc(d time.Duration, f func()) func() bool {
 	return time.AfterFunc(d, f).Stop
 }
 
-// Engine carries out the use cases. Make one with New, call Recover once and
-// then Run.
+// Engine carries out the use cases for the administrator, who sees everything,
+// or for one tenant, which sees what is its own. Make the administrator's with
+// New, call Recover once and then Run; For gives the tenants'.
 type Engine struct {
-	store   *store.Store
+	*core
+	store  *store.View
+	tenant string // empty: the administrator
+}
+
+// core is what the administrator's engine and the tenants' share.
+type core struct {
+	choices *store.Store
 	network Network
 	runtime Runtime
 	images  Images
@@ -90,8 +99,11 @@ type Engine struct {
 	execs    *execs
 	keepers  keepers
 
-	mu    sync.Mutex
-	lives map[string]*live // by container ID
+	mu      sync.Mutex
+	lives   map[string]*live   // by container ID
+	tenants map[string]*Engine // by name, those that were asked for
+
+	socketMu sync.Mutex // one change of the sockets at a time
 
 	volumeLocks keyed.Mutexes // by name
 	making      idSet         // containers whose record is still to come
@@ -126,8 +138,8 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Engine{
-		store: o.Store, network: o.Network, runtime: o.Runtime, images: o.Images, host: o.Host, dhcp: o.DHCP,
+	return &Engine{store: o.Store.View(""), core: &core{
+		choices: o.Store, network: o.Network, runtime: o.Runtime, images: o.Images, host: o.Host, dhcp: o.DHCP,
 		opt: o, log: o.Log, clock: o.Clock, id: id,
 		events:   newBus(),
 		overlaps: newOverlaps(),
@@ -135,8 +147,9 @@ func New(o Options) (*Engine, error) {
 		execs:    newExecs(),
 		keepers:  keepers{m: map[string]*keeper{}},
 		lives:    map[string]*live{}, finished: make(chan struct{}),
-		ctx: ctx, cancel: cancel,
-	}, nil
+		tenants: map[string]*Engine{},
+		ctx:     ctx, cancel: cancel,
+	}}, nil
 }
 
 // Run finishes what Recover found and receives the ends of processes until ctx

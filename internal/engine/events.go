@@ -80,11 +80,14 @@ func (e *Engine) follow(ctx context.Context, out chan<- model.Event, seq uint64,
 		evs, next, signal := e.events.from(seq)
 		seq = next
 		for _, ev := range evs {
+			if e.tenant != "" && ev.Tenant != e.tenant {
+				continue
+			}
 			if ev.Time.Before(since) || (!until.IsZero() && ev.Time.After(until)) {
 				continue
 			}
 			select {
-			case out <- ev:
+			case out <- e.shown(ev):
 			case <-ctx.Done():
 				return
 			case <-e.ctx.Done():
@@ -105,8 +108,27 @@ func (e *Engine) follow(ctx context.Context, out chan<- model.Event, seq uint64,
 	}
 }
 
-// Emit records an event; one without a time is of now.
+// shown is an event as the administrator sees it, with its tenant, or a tenant.
+func (e *Engine) shown(ev model.Event) model.Event {
+	if e.tenant == "" && ev.Tenant != "" {
+		ev.Attributes = maps.Clone(ev.Attributes)
+		if ev.Attributes == nil {
+			ev.Attributes = map[string]string{}
+		}
+		ev.Attributes["tenant"] = ev.Tenant
+	}
+	if e.tenant != "" {
+		ev.Tenant = "" // it knows of no tenants
+	}
+	return ev
+}
+
+// Emit records an event; one without a time is of now, and one without a tenant
+// of this engine's.
 func (e *Engine) Emit(ev model.Event) {
+	if ev.Tenant == "" {
+		ev.Tenant = e.tenant
+	}
 	if ev.Time.IsZero() {
 		ev.Time = e.clock.Now()
 	}
@@ -119,7 +141,7 @@ func (e *Engine) containerEvent(c *model.Container, action string, attrs ...stri
 	a := make(map[string]string, len(c.Config.Labels)+2+len(attrs)/2)
 	maps.Copy(a, c.Config.Labels)
 	a["image"], a["name"] = c.Image, c.Name
-	e.Emit(model.Event{Type: "container", Action: action, ID: c.ID, Attributes: pairs(a, attrs)})
+	e.Emit(model.Event{Type: "container", Action: action, ID: c.ID, Tenant: c.Tenant, Attributes: pairs(a, attrs)})
 }
 
 func (e *Engine) networkEvent(n *model.Network, action string, attrs ...string) {
@@ -127,12 +149,12 @@ func (e *Engine) networkEvent(n *model.Network, action string, attrs ...string) 
 		e.overlaps.look()
 	}
 	a := map[string]string{"name": n.Name, "type": n.Driver}
-	e.Emit(model.Event{Type: "network", Action: action, ID: n.ID, Attributes: pairs(a, attrs)})
+	e.Emit(model.Event{Type: "network", Action: action, ID: n.ID, Tenant: n.Tenant, Attributes: pairs(a, attrs)})
 }
 
-func (e *Engine) volumeEvent(name, action string, attrs ...string) {
+func (e *Engine) volumeEvent(v *model.Volume, action string, attrs ...string) {
 	a := map[string]string{"driver": "local"}
-	e.Emit(model.Event{Type: "volume", Action: action, ID: name, Attributes: pairs(a, attrs)})
+	e.Emit(model.Event{Type: "volume", Action: action, ID: v.Name, Tenant: v.Tenant, Attributes: pairs(a, attrs)})
 }
 
 func pairs(m map[string]string, kv []string) map[string]string {

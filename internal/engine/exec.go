@@ -49,7 +49,7 @@ func (x *execs) get(id string) (execState, error) {
 	defer x.mu.Unlock()
 	st := x.m[id]
 	if st == nil {
-		return execState{}, errs.New(errs.NotFound, "No such exec instance: %s", id)
+		return execState{}, noSuchExec(id)
 	}
 	return *st, nil
 }
@@ -60,7 +60,7 @@ func (x *execs) update(id string, f func(*execState) error) error {
 	defer x.mu.Unlock()
 	st := x.m[id]
 	if st == nil {
-		return errs.New(errs.NotFound, "No such exec instance: %s", id)
+		return noSuchExec(id)
 	}
 	return f(st)
 }
@@ -93,6 +93,11 @@ func (e *Engine) CreateExec(ctx context.Context, ref string, req model.ExecReque
 			return "", errs.New(errs.Invalid, "Invalid escape keys (%s) provided", req.DetachKeys)
 		}
 	}
+	if req.Privileged {
+		if err := e.administrators("exec --privileged"); err != nil {
+			return "", err
+		}
+	}
 	st := &execState{Exec: model.Exec{
 		ID: alloc.ID(), ContainerID: c.ID, Cmd: slices.Clone(req.Cmd), User: req.User, GroupAdd: c.Host.GroupAdd, WorkingDir: req.WorkingDir,
 		Tty: req.Tty, Privileged: req.Privileged, DetachKeys: req.DetachKeys,
@@ -122,8 +127,21 @@ func checkExecutable(c *model.Container) error {
 
 // FindExec gives an exec by its ID.
 func (e *Engine) FindExec(id string) (model.Exec, error) {
-	st, err := e.execs.get(id)
+	st, err := e.findExec(id)
 	return st.Exec, err
+}
+
+// findExec gives an exec of a container that this engine sees.
+func (e *Engine) findExec(id string) (execState, error) {
+	st, err := e.execs.get(id)
+	if err == nil && e.tenant != "" && e.store.Snapshot().Containers[st.ContainerID] == nil {
+		return execState{}, noSuchExec(id)
+	}
+	return st, err
+}
+
+func noSuchExec(id string) error {
+	return errs.New(errs.NotFound, "No such exec instance: %s", id)
 }
 
 // Execs lists the exec IDs of a container that run or are still to.
@@ -143,7 +161,7 @@ func (e *Engine) Execs(containerID string) []string {
 // StartExec runs an exec to its end or detach; detached from the start, it
 // returns once the process is there.
 func (e *Engine) StartExec(ctx context.Context, id string, s model.Streams, detach bool, ready func() error) error {
-	st, err := e.execs.get(id)
+	st, err := e.findExec(id)
 	if err != nil {
 		return err
 	}
@@ -242,7 +260,7 @@ func (e *Engine) endExec(c *model.Container, id string, code int) {
 
 // ResizeExec changes the size of an exec's terminal.
 func (e *Engine) ResizeExec(ctx context.Context, id string, rows, cols uint) error {
-	st, err := e.execs.get(id)
+	st, err := e.findExec(id)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (e *Engine) AllocateFIPs(ctx context.Context, count int) ([]*model.Floating
 	}
 	var out []*model.FloatingIP
 	_, err = e.store.Update(func(tx *store.Tx) error {
-		if out, err = freeFIPs(tx.Snapshot(), used, count); err != nil {
+		if out, err = freeFIPs(tx.All(), used, count); err != nil {
 			return err
 		}
 		for _, f := range out {
@@ -309,5 +309,5 @@ func (e *Engine) NameFIP(_ context.Context, ref, name string) error {
 
 // fipEvent records what happened to a floating IP.
 func (e *Engine) fipEvent(f *model.FloatingIP, action string, attrs ...string) {
-	e.Emit(model.Event{Type: "fip", Action: action, ID: f.ID(), Attributes: pairs(map[string]string{"name": f.Name}, attrs)})
+	e.Emit(model.Event{Type: "fip", Action: action, ID: f.ID(), Tenant: f.Tenant, Attributes: pairs(map[string]string{"name": f.Name}, attrs)})
 }

@@ -12,6 +12,9 @@ import (
 // AddFIPPool gives Jackstay a prefix to allocate floating IPs from, whose
 // network is behind a device of the host's.
 func (e *Engine) AddFIPPool(ctx context.Context, cidr, device string) (*model.FIPPool, error) {
+	if err := e.administrators("fip pool add"); err != nil {
+		return nil, err
+	}
 	p, err := fipPrefix(cidr)
 	if err != nil {
 		return nil, err
@@ -67,6 +70,9 @@ func fipPrefix(cidr string) (netip.Prefix, error) {
 
 // RemoveFIPPool takes a pool away that no floating IP is allocated from.
 func (e *Engine) RemoveFIPPool(_ context.Context, cidr string) error {
+	if err := e.administrators("fip pool rm"); err != nil {
+		return err
+	}
 	p, err := fipPrefix(cidr)
 	if err != nil {
 		return err

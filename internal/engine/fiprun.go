@@ -50,7 +50,7 @@ func (n *newFIP) put(tx *store.Tx, c *model.Container) error {
 		if !hasBridge(tx.Snapshot(), c) {
 			return errs.New(errs.Invalid, "conflicting options: --fip and the network mode %s: a floating IP needs a bridge network", c.Host.NetworkMode)
 		}
-		free, err := freeFIPs(tx.Snapshot(), n.used, 1)
+		free, err := freeFIPs(tx.All(), n.used, 1)
 		if err != nil {
 			return err
 		}

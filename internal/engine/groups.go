@@ -51,7 +51,7 @@ func (e *Engine) CreateSecurityGroup(_ context.Context, req model.SecurityGroupR
 	if err := checkGroupName(req.Name); err != nil {
 		return nil, err
 	}
-	g := &model.SecurityGroup{ID: alloc.ID(), Name: req.Name, Description: req.Description, Created: e.clock.Now()}
+	g := &model.SecurityGroup{ID: alloc.ID(), Name: req.Name, Tenant: e.tenant, Description: req.Description, Created: e.clock.Now()}
 	_, err := e.store.Update(func(tx *store.Tx) (err error) {
 		s := tx.Snapshot()
 		if holder, ok := s.GroupNames[g.Name]; ok {
@@ -315,5 +315,5 @@ func (e *Engine) groupEvents(c *model.Container, ids []string, action string) {
 }
 
 func (e *Engine) groupEvent(g *model.SecurityGroup, action string, attrs ...string) {
-	e.Emit(model.Event{Type: "sg", Action: action, ID: g.ID, Attributes: pairs(map[string]string{"name": g.Name}, attrs)})
+	e.Emit(model.Event{Type: "sg", Action: action, ID: g.ID, Tenant: g.Tenant, Attributes: pairs(map[string]string{"name": g.Name}, attrs)})
 }

@@ -24,6 +24,9 @@ func (e *Engine) AddPorts(ctx context.Context, ref string, bs []model.PortBindin
 	if err := checkPortBindings(bs); err != nil {
 		return nil, err
 	}
+	if err := e.permitHostIPs(bs); err != nil {
+		return nil, err
+	}
 	c, err := e.FindContainer(ref)
 	if err != nil {
 		return nil, err

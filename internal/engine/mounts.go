@@ -108,11 +108,14 @@ func fromContainers(s *model.Snapshot, refs []string, byDest map[string]resolved
 		if err != nil {
 			return errs.Wrap(errs.Invalid, err)
 		}
+		if c.Tenant != s.Tenant {
+			return errs.New(errs.Invalid, "the volumes of container %s belong to tenant %s", c.FullName(), c.Tenant)
+		}
 		for _, m := range c.Mounts {
 			m.RW = m.RW && !slices.Contains(strings.Split(mode, ","), "ro")
 			r := resolvedMount{Mount: m}
 			if m.Type == "volume" {
-				if r.volume = s.Volumes[m.Name]; r.volume == nil {
+				if r.volume = s.VolumeOf(c, m.Name); r.volume == nil {
 					return errs.New(errs.Invalid, "volumes-from %s: get %s: no such volume", ref, m.Name)
 				}
 				r.dir = volumeSource(r.volume)
@@ -128,7 +131,7 @@ func (e *Engine) resolveMount(s *model.Snapshot, m model.Mount) resolvedMount {
 	if m.Type != "volume" {
 		return resolvedMount{Mount: m}
 	}
-	v := s.Volumes[m.Name]
+	v := findVolume(s, m.Name)
 	if v == nil {
 		v = e.newVolume(m.Name, m.Labels, nil)
 	}
@@ -144,7 +147,7 @@ func (e *Engine) resolveMount(s *model.Snapshot, m model.Mount) resolvedMount {
 func (e *Engine) runMounts(s *model.Snapshot, c *model.Container) ([]RunMount, error) {
 	var out []RunMount
 	for _, m := range c.Mounts {
-		r, err := e.runMount(s, m)
+		r, err := e.runMount(s, c, m)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +166,7 @@ func (e *Engine) runMounts(s *model.Snapshot, c *model.Container) ([]RunMount, e
 	return out, nil
 }
 
-func (e *Engine) runMount(s *model.Snapshot, m model.Mount) (RunMount, error) {
+func (e *Engine) runMount(s *model.Snapshot, c *model.Container, m model.Mount) (RunMount, error) {
 	access := "rw"
 	if !m.RW {
 		access = "ro"
@@ -179,7 +182,7 @@ func (e *Engine) runMount(s *model.Snapshot, m model.Mount) (RunMount, error) {
 		}
 		return RunMount{Type: "tmpfs", Source: "tmpfs", Destination: m.Destination, Options: opts}, nil
 	case "volume":
-		v := s.Volumes[m.Name]
+		v := s.VolumeOf(c, m.Name)
 		if v == nil {
 			return RunMount{}, errs.New(errs.NotFound, "get %s: no such volume", m.Name)
 		}

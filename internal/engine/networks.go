@@ -27,7 +27,10 @@ func (e *Engine) CreateNetwork(ctx context.Context, req model.NetworkRequest) (i
 	if err != nil {
 		return "", "", err
 	}
-	n.Created = e.clock.Now()
+	if err := e.permitNetwork(n, req); err != nil {
+		return "", "", err
+	}
+	n.Created, n.Tenant = e.clock.Now(), e.tenant
 	if n.Subnets, err = alloc.ParseSubnets(req); err != nil {
 		return "", "", err
 	}
@@ -36,6 +39,9 @@ func (e *Engine) CreateNetwork(ctx context.Context, req model.NetworkRequest) (i
 		return "", "", fmt.Errorf("read the host's routes: %w", err)
 	}
 	if warning, err = checkRoutes(n.Subnets, routes); err != nil {
+		return "", "", err
+	}
+	if err := e.permitSubnets(n.Subnets, warning); err != nil {
 		return "", "", err
 	}
 	if foreign, err := e.host.ForeignLink(ctx, n.Bridge); err != nil {
@@ -54,30 +60,41 @@ func (e *Engine) CreateNetwork(ctx context.Context, req model.NetworkRequest) (i
 // putNetwork writes a network whose name and link are free, with a subnet of
 // the pools if it has none.
 func (e *Engine) putNetwork(tx *store.Tx, n *model.Network, routes []netip.Prefix) error {
-	s := tx.Snapshot()
+	s, all := tx.Snapshot(), tx.All()
 	if _, taken := s.NetworkNames[n.Name]; taken {
 		return errs.New(errs.Conflict, "network with name %s already exists", n.Name)
 	}
-	for _, o := range s.Networks {
+	for _, o := range all.Networks {
 		if o.Bridge != "" && o.Bridge == n.Bridge {
-			return errs.New(errs.Conflict, "bridge %s is already that of network %s", n.Bridge, o.Name)
+			return errs.New(errs.Conflict, "bridge %s is already that of network %s", n.Bridge, s.Shown(o.Name, o.Tenant))
 		}
 	}
 	if len(n.Subnets) > 0 {
 		if err := alloc.CheckOverlap(n.Subnets, s.Networks); err != nil {
 			return err
 		}
+		if alloc.CheckOverlap(n.Subnets, all.Networks) != nil { // whose it is, is nobody's business
+			return notAvailable(n.Subnets)
+		}
 		if err := checkPools(n.Subnets, s); err != nil {
 			return err
 		}
 		return tx.PutNetwork(n)
 	}
-	p, err := alloc.Subnet(e.opt.Pools, slices.Concat(subnetsOf(s), fipPrefixes(s), routes))
+	if err := e.pickSubnet(all, n, routes); err != nil {
+		return err
+	}
+	return tx.PutNetwork(n)
+}
+
+// pickSubnet gives a network the first piece of the pools that nobody has.
+func (e *Engine) pickSubnet(all *model.Snapshot, n *model.Network, routes []netip.Prefix) error {
+	p, err := alloc.Subnet(e.opt.Pools, slices.Concat(subnetsOf(all), fipPrefixes(all), routes))
 	if err != nil {
 		return err
 	}
 	n.Subnets = []model.Subnet{{Prefix: p, Gateway: p.Addr().Next()}}
-	return tx.PutNetwork(n)
+	return nil
 }
 
 func subnetsOf(s *model.Snapshot) []netip.Prefix {
@@ -193,7 +210,7 @@ func (e *Engine) PruneNetworks(ctx context.Context, keep func(*model.Network) bo
 			return names, err
 		}
 		n := s.Networks[s.NetworkNames[name]]
-		if predefined(name) || (keep != nil && keep(n)) || len(s.ByNetwork[n.ID]) > 0 {
+		if n.Tenant != e.tenant || predefined(n.Name) || (keep != nil && keep(n)) || len(s.ByNetwork[n.ID]) > 0 {
 			continue
 		}
 		err := e.RemoveNetwork(ctx, n.ID)
@@ -245,18 +262,28 @@ func (e *Engine) ensureDefaults(ctx context.Context) error {
 	return nil
 }
 
-// ensureDefaultPolicy gives the default network the policy of this start, --icc:
-// it may have been made with another.
+// ensureDefaultPolicy gives the default networks, tenants' ones too, the policy
+// of this start, --icc: they may have been made with another.
 func (e *Engine) ensureDefaultPolicy(s *model.Snapshot) error {
-	if n := s.Networks[s.NetworkNames[model.DefaultNetwork]]; n == nil || n.Deny == e.opt.NoICC {
+	var others []*model.Network
+	for _, n := range s.Networks {
+		if n.Default() && n.Deny != e.opt.NoICC {
+			others = append(others, n)
+		}
+	}
+	if len(others) == 0 {
 		return nil
 	}
 	_, err := e.store.Update(func(tx *store.Tx) error {
-		s := tx.Snapshot()
-		n := *s.Networks[s.NetworkNames[model.DefaultNetwork]]
-		n.Options = maps.Clone(n.Options)
-		e.setDefaultPolicy(&n)
-		return tx.PutNetwork(&n)
+		for _, old := range others {
+			n := *old
+			n.Options = maps.Clone(n.Options)
+			e.setDefaultPolicy(&n)
+			if err := tx.PutNetwork(&n); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("change the default network's policy: %w", err)
@@ -291,14 +318,12 @@ func (e *Engine) fillDefault(s *model.Snapshot, n *model.Network, routes []netip
 		}
 		e.log.Warn("the default network takes another subnet", "wanted", bip, "reason", err)
 	}
-	p, err := alloc.Subnet(e.opt.Pools, slices.Concat(subnetsOf(s), fipPrefixes(s), routes))
-	if err != nil {
+	if err := e.pickSubnet(s, n, routes); err != nil {
 		return err
 	}
-	n.Subnets = []model.Subnet{{Prefix: p, Gateway: p.Addr().Next()}}
 	if bip.IsValid() {
 		e.Emit(model.Event{Type: "network", Action: "update", ID: n.ID, Attributes: map[string]string{
-			"name": n.Name, "type": n.Driver, "wanted": bip.String(), "subnet": p.String(),
+			"name": n.Name, "type": n.Driver, "wanted": bip.String(), "subnet": n.Subnets[0].Prefix.String(),
 		}})
 	}
 	return nil

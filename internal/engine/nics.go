@@ -25,6 +25,11 @@ func (e *Engine) AddNIC(ctx context.Context, ref string, r model.NICRequest) (*m
 	if err != nil {
 		return nil, err
 	}
+	if r.HostName != "" || r.Direct {
+		if err := e.administrators("--host-name and --direct"); err != nil {
+			return nil, err
+		}
+	}
 	a := &nicAddition{e: e, id: c.ID, ref: ref, r: r}
 	if err := a.resolve(ctx); err != nil {
 		return nil, fmt.Errorf("a NIC of container %s on %s: %w", c.Name, r.On, err)
@@ -68,6 +73,13 @@ func (a *nicAddition) resolve(ctx context.Context) error {
 	if n := networkNamed(a.e.store.Snapshot(), on); n != nil {
 		a.kind, a.network = model.NICNetwork, n.ID
 		return errors.Join(a.checkOptions(), a.checkHostName(ctx))
+	}
+	if a.e.tenant != "" { // whether the host has something of that name is not looked at
+		a.kind = model.NICDummy
+		if err := errors.Join(a.e.permitNIC(on), a.checkOptions()); err != nil {
+			return err
+		}
+		return a.e.host.Supports(ctx, a.kind, false)
 	}
 	var err error
 	if a.host, err = a.e.host.Link(ctx, on); err != nil {

@@ -153,6 +153,15 @@ type DHCP interface {
 	Release(nsPath, name string, l *model.DHCPLease) error
 }
 
+// Sockets serves the tenants' API.
+type Sockets interface {
+	// Set opens a socket for each of these tenants and closes all others.
+	// One that can't be opened is an error, and the others are open all the same.
+	Set(ctx context.Context, tenants []*model.Tenant) error
+	// Path is where a tenant's socket is.
+	Path(tenant string) string
+}
+
 // Host tells the engine about the machine.
 type Host interface {
 	// Routes gives every prefix the host has a route or an address for, except

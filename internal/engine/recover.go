@@ -213,6 +213,14 @@ func (e *Engine) cleanUp(ctx context.Context, r *recovery) {
 		}()
 	}
 	wg.Wait()
+	for _, t := range e.store.Snapshot().Tenants {
+		if !t.Removing {
+			continue
+		}
+		if err := e.RemoveTenant(ctx, t.Name, true); err != nil && !isGone(err) {
+			e.log.Error("a tenant's removal that was cut off can't be finished", "tenant", t.Name, "error", err)
+		}
+	}
 }
 
 // settleFound does what was decided about one container, unless a user was faster.

@@ -153,12 +153,12 @@ func (e *Engine) removeFiles(ctx context.Context, id string) error {
 func (e *Engine) removeAnonymous(c *model.Container) {
 	s := e.store.Snapshot()
 	for _, m := range c.Mounts {
-		v := s.Volumes[m.Name]
-		if m.Type != "volume" || v == nil || !v.Anonymous || len(volumeUsers(s, v.Name)) > 0 {
+		v := s.VolumeOf(c, m.Name)
+		if m.Type != "volume" || v == nil || !v.Anonymous || len(volumeUsers(s, v)) > 0 {
 			continue
 		}
-		if err := e.RemoveVolume(e.ctx, v.Name, true); err != nil && !errs.Is(err, errs.Conflict) {
-			e.log.Error("an anonymous volume can't be removed with its container", "volume", v.Name, "container", c.ID, "error", err)
+		if err := e.RemoveVolume(e.ctx, s.Shown(v.Name, v.Tenant), true); err != nil && !errs.Is(err, errs.Conflict) {
+			e.log.Error("an anonymous volume can't be removed with its container", "volume", v.Key(), "container", c.ID, "error", err)
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (e *Engine) PruneContainers(ctx context.Context, keep func(*model.Container
 		if err := ctx.Err(); err != nil {
 			return ids, reclaimed, err
 		}
-		if alive(c) || (keep != nil && keep(c)) {
+		if c.Tenant != e.tenant || alive(c) || (keep != nil && keep(c)) {
 			continue
 		}
 		size, _, err := e.images.LayerSize(ctx, id)

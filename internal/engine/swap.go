@@ -79,6 +79,9 @@ func newSwap(s *model.Snapshot, from, to, oldRef, newRef string) (*swap, error) 
 	if err != nil {
 		return nil, err
 	}
+	if a.Tenant != b.Tenant {
+		return nil, errs.New(errs.Invalid, "containers %s and %s can't be swapped: they belong to different tenants", a.FullName(), b.FullName())
+	}
 	for _, c := range []*model.Container{a, b} {
 		if !c.Active || !c.State.Running() {
 			return nil, errs.New(errs.Conflict, "container %s is not running: a swap needs both to run", c.Name)

@@ -16,6 +16,9 @@ func (e *Engine) TC(ctx context.Context, ref string, words []string) (string, er
 	if err != nil {
 		return "", err
 	}
+	if err := e.administrators("tc, which reads files of the host,"); err != nil {
+		return "", err
+	}
 	if err := hasOwnNetwork(e.store.Snapshot(), c); err != nil {
 		return "", err
 	}

@@ -24,6 +24,9 @@ func (e *Engine) UpdateContainer(ctx context.Context, ref string, u model.Update
 	if c.State.Status == model.StatusRemoving || c.State.Status == model.StatusDead {
 		return nil, errs.New(errs.Conflict, "cannot update container %s: container is marked for removal and cannot be updated", c.ID)
 	}
+	if err := e.permitResources(u.Resources); err != nil {
+		return nil, err
+	}
 	merged := mergeResources(c.Host.Resources, u.Resources)
 	if err := checkResources(merged, true); err != nil {
 		return nil, err
@@ -113,7 +116,7 @@ func (e *Engine) RenameContainer(ctx context.Context, ref, name string) error {
 		if now.Name == name {
 			return errs.New(errs.Invalid, "Renaming a container with the same name as its current name")
 		}
-		if err := nameFree(s, name, c.ID); err != nil {
+		if err := nameFree(s, s.Shown(name, now.Tenant), c.ID); err != nil {
 			return errs.New(errs.Conflict, "Error when allocating new name: %w", err)
 		}
 		renamed := *now

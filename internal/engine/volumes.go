@@ -24,7 +24,13 @@ const newMark = ".new"
 
 func (e *Engine) volumesDir() string { return filepath.Join(e.opt.Root, "volumes") }
 
-func (e *Engine) volumeDir(name string) string { return filepath.Join(e.volumesDir(), name) }
+// volumeDir is the directory of the volume with this key.
+func (e *Engine) volumeDir(key string) string { return filepath.Join(e.volumesDir(), key) }
+
+// findVolume resolves the name of a volume; nil: there is none.
+func findVolume(s *model.Snapshot, ref string) *model.Volume {
+	return s.Volumes[model.Qualify(ref, s.Tenant)]
+}
 
 func checkVolumeName(name string) error {
 	if len(name) == 1 {
@@ -78,20 +84,20 @@ func volumeSource(v *model.Volume) string {
 
 func (e *Engine) newVolume(name string, labels, options map[string]string) *model.Volume {
 	v := &model.Volume{
-		Name: name, Created: e.clock.Now(), Labels: maps.Clone(labels), Options: maps.Clone(options),
+		Name: name, Tenant: e.tenant, Created: e.clock.Now(), Labels: maps.Clone(labels), Options: maps.Clone(options),
 		Anonymous: name == "",
 	}
 	if v.Anonymous {
 		v.Name = alloc.ID()
 	}
-	v.Mountpoint = filepath.Join(e.volumeDir(v.Name), "_data")
+	v.Mountpoint = filepath.Join(e.volumeDir(v.Key()), "_data")
 	return v
 }
 
 // makeVolumeDir makes the directories of a volume whose record is still to be
 // stored; made says that they are new.
 func (e *Engine) makeVolumeDir(v *model.Volume) (made bool, err error) {
-	dir := e.volumeDir(v.Name)
+	dir := e.volumeDir(v.Key())
 	if err := os.MkdirAll(e.volumesDir(), 0o711); err != nil {
 		return false, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
@@ -107,7 +113,7 @@ func (e *Engine) makeVolumeDir(v *model.Volume) (made bool, err error) {
 	}
 	if err != nil {
 		if made {
-			e.dropVolumeDir(v.Name)
+			e.dropVolumeDir(v.Key())
 		}
 		return false, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
@@ -115,15 +121,15 @@ func (e *Engine) makeVolumeDir(v *model.Volume) (made bool, err error) {
 }
 
 // keepVolumeDir says that the volume's record is stored.
-func (e *Engine) keepVolumeDir(name string) {
-	if err := os.Remove(filepath.Join(e.volumeDir(name), newMark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		e.log.Warn("a new volume's mark can't be removed", "volume", name, "error", err)
+func (e *Engine) keepVolumeDir(key string) {
+	if err := os.Remove(filepath.Join(e.volumeDir(key), newMark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		e.log.Warn("a new volume's mark can't be removed", "volume", key, "error", err)
 	}
 }
 
-func (e *Engine) dropVolumeDir(name string) {
-	if err := os.RemoveAll(e.volumeDir(name)); err != nil {
-		e.log.Error("a volume's directory can't be removed", "volume", name, "error", err)
+func (e *Engine) dropVolumeDir(key string) {
+	if err := os.RemoveAll(e.volumeDir(key)); err != nil {
+		e.log.Error("a volume's directory can't be removed", "volume", key, "error", err)
 	}
 }
 
@@ -140,9 +146,12 @@ func (e *Engine) CreateVolume(ctx context.Context, req model.VolumeRequest) (*mo
 	if err := checkVolumeOptions(req.Name, req.Options); err != nil {
 		return nil, err
 	}
+	if err := e.permitVolume(req); err != nil {
+		return nil, err
+	}
 	v := e.newVolume(req.Name, req.Labels, req.Options)
-	defer e.volumeLocks.Lock(v.Name)()
-	if old := e.store.Snapshot().Volumes[v.Name]; old != nil {
+	defer e.volumeLocks.Lock(v.Key())()
+	if old := e.store.Snapshot().Volumes[v.Key()]; old != nil {
 		return old, nil
 	}
 	made, err := e.makeVolumeDir(v)
@@ -151,20 +160,20 @@ func (e *Engine) CreateVolume(ctx context.Context, req model.VolumeRequest) (*mo
 	}
 	if _, err := e.store.Update(func(tx *store.Tx) error { return tx.PutVolume(v) }); err != nil {
 		if made {
-			e.dropVolumeDir(v.Name)
+			e.dropVolumeDir(v.Key())
 		}
 		return nil, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
-	e.keepVolumeDir(v.Name)
-	e.volumeEvent(v.Name, "create")
+	e.keepVolumeDir(v.Key())
+	e.volumeEvent(v, "create")
 	return v, nil
 }
 
 // volumeUsers lists the IDs of the containers that mount the volume.
-func volumeUsers(s *model.Snapshot, name string) []string {
+func volumeUsers(s *model.Snapshot, v *model.Volume) []string {
 	var ids []string
 	for id, c := range s.Containers {
-		if slices.ContainsFunc(c.Mounts, func(m model.Mount) bool { return m.Type == "volume" && m.Name == name }) {
+		if c.Tenant == v.Tenant && slices.ContainsFunc(c.Mounts, func(m model.Mount) bool { return m.Type == "volume" && m.Name == v.Name }) {
 			ids = append(ids, id)
 		}
 	}
@@ -174,7 +183,7 @@ func volumeUsers(s *model.Snapshot, name string) []string {
 
 // RemoveVolume deletes a volume nobody uses; force takes an absent one as success.
 func (e *Engine) RemoveVolume(ctx context.Context, name string, force bool) error {
-	defer e.volumeLocks.Lock(name)()
+	defer e.volumeLocks.Lock(model.Qualify(name, e.tenant))()
 	_, err := e.removeVolume(name, force)
 	return err
 }
@@ -183,29 +192,30 @@ func (e *Engine) RemoveVolume(ctx context.Context, name string, force bool) erro
 // files: a crash between leaves an empty volume, not files without a record.
 func (e *Engine) removeVolume(name string, force bool) (removed bool, err error) {
 	s := e.store.Snapshot()
-	if s.Volumes[name] == nil {
+	v := findVolume(s, name)
+	if v == nil {
 		if force {
 			return false, nil
 		}
 		return false, errs.New(errs.NotFound, "get %s: no such volume", name)
 	}
-	if users := volumeUsers(s, name); len(users) > 0 {
+	if users := volumeUsers(s, v); len(users) > 0 {
 		return false, errs.New(errs.Conflict, "remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
 	}
-	if err := os.RemoveAll(e.volumeDir(name)); err != nil {
+	if err := os.RemoveAll(e.volumeDir(v.Key())); err != nil {
 		return false, fmt.Errorf("remove %s: %w", name, err)
 	}
 	_, err = e.store.Update(func(tx *store.Tx) error {
-		if users := volumeUsers(tx.Snapshot(), name); len(users) > 0 {
+		if users := volumeUsers(tx.Snapshot(), v); len(users) > 0 {
 			return errs.New(errs.Conflict, "remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
 		}
-		tx.DeleteVolume(name)
+		tx.DeleteVolume(v.Key())
 		return nil
 	})
 	if err != nil {
 		return false, fmt.Errorf("remove %s: %w", name, err)
 	}
-	e.volumeEvent(name, "destroy")
+	e.volumeEvent(v, "destroy")
 	return true, nil
 }
 
@@ -213,36 +223,36 @@ func (e *Engine) removeVolume(name string, force bool) (removed bool, err error)
 // except those keep wants.
 func (e *Engine) PruneVolumes(ctx context.Context, all bool, keep func(*model.Volume) bool) (names []string, reclaimed int64, err error) {
 	s := e.store.Snapshot()
-	for _, name := range slices.Sorted(maps.Keys(s.Volumes)) {
+	for _, key := range slices.Sorted(maps.Keys(s.Volumes)) {
 		if err := ctx.Err(); err != nil {
 			return names, reclaimed, err
 		}
-		v := s.Volumes[name]
-		if (!all && !v.Anonymous) || (keep != nil && keep(v)) || len(volumeUsers(s, name)) > 0 {
+		v := s.Volumes[key]
+		if v.Tenant != e.tenant || (!all && !v.Anonymous) || (keep != nil && keep(v)) || len(volumeUsers(s, v)) > 0 {
 			continue
 		}
-		size, removed := e.pruneVolume(name)
+		size, removed := e.pruneVolume(v)
 		if removed {
-			names = append(names, name)
+			names = append(names, v.Name)
 			reclaimed += size
 		}
 	}
 	return names, reclaimed, nil
 }
 
-func (e *Engine) pruneVolume(name string) (size int64, removed bool) {
-	defer e.volumeLocks.Lock(name)()
-	size, _ = diskUsage(e.volumeDir(name))
-	removed, err := e.removeVolume(name, true)
+func (e *Engine) pruneVolume(v *model.Volume) (size int64, removed bool) {
+	defer e.volumeLocks.Lock(v.Key())()
+	size, _ = diskUsage(e.volumeDir(v.Key()))
+	removed, err := e.removeVolume(v.Name, true)
 	if err != nil && !errs.Is(err, errs.Conflict) {
-		e.log.Error("a volume can't be pruned", "volume", name, "error", err)
+		e.log.Error("a volume can't be pruned", "volume", v.Key(), "error", err)
 	}
 	return size, removed && err == nil
 }
 
 // VolumeSize gives the bytes a volume takes on disk.
 func (e *Engine) VolumeSize(ctx context.Context, name string) (int64, error) {
-	v := e.store.Snapshot().Volumes[name]
+	v := findVolume(e.store.Snapshot(), name)
 	if v == nil {
 		return 0, errs.New(errs.NotFound, "get %s: no such volume", name)
 	}

@@ -11,7 +11,8 @@ import (
 // changed in place, a change stores a new one.
 type Container struct {
 	ID      string // 64 hex digits
-	Name    string // without a leading slash; unique
+	Name    string // without a leading slash; unique among its tenant's
+	Tenant  string // whose it is; empty: the administrator's
 	Created time.Time
 
 	Image    string // the reference as it was given
@@ -233,6 +234,7 @@ type Exec struct {
 // Volume is a named or anonymous volume of the local driver.
 type Volume struct {
 	Name       string
+	Tenant     string // whose it is; empty: the administrator's
 	Created    time.Time
 	Mountpoint string
 	Labels     map[string]string

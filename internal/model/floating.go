@@ -16,7 +16,8 @@ func (p *FIPPool) ID() string { return p.Prefix.String() }
 // while it is attached, and to nobody else until it is released.
 type FloatingIP struct {
 	Address     netip.Addr
-	Name        string       // empty: none; unique
+	Tenant      string       // whose it is; empty: the administrator's
+	Name        string       // empty: none; unique among its tenant's
 	ContainerID string       // empty: attached to none; at most one per container
 	Pool        netip.Prefix // of which it was allocated
 	// ExposeOnly lets it answer at the container's exposed ports only.

@@ -20,6 +20,7 @@ const (
 type Network struct {
 	ID         string // 64 hex digits
 	Name       string
+	Tenant     string // whose it is; empty: the administrator's
 	Created    time.Time
 	Driver     string
 	Scope      string // local
@@ -40,7 +41,7 @@ type Network struct {
 	HostIP     netip.Addr // address that -p without one binds; unspecified: all
 }
 
-// Default tells whether this is the default network.
+// Default tells whether this is the default network, of the administrator or a tenant.
 func (n *Network) Default() bool { return n.Name == DefaultNetwork }
 
 // Subnet is one address pool of a network.

@@ -109,10 +109,12 @@ type UpdateRequest struct {
 
 // Event is something that happened, in Docker's words.
 type Event struct {
-	Type   string // container, network, volume, image, daemon, fip
+	Type   string // container, network, volume, image, daemon, fip, tenant
 	Action string
 	ID     string
 	// Attributes are name, image, exitCode, container, …
 	Attributes map[string]string
 	Time       time.Time
+	// Tenant is whose business it is; empty: the administrator's.
+	Tenant string
 }

@@ -8,7 +8,8 @@ import (
 // SecurityGroup says who may open connections to its containers.
 type SecurityGroup struct {
 	ID          string // 64 hex digits
-	Name        string // unique
+	Name        string // unique among its tenant's
+	Tenant      string // whose it is; empty: the administrator's
 	Description string `json:",omitempty"`
 	Created     time.Time
 	Rules       []GroupRule // each once; none: nobody may

@@ -29,7 +29,7 @@ func (p *plan) network(n *model.Network) {
 		fw.Internal[n.Bridge] = struct{}{}
 	}
 	b := &desired.Bridge{
-		Name: n.Bridge, Network: n.ID, MAC: bridgeMAC(n.ID), MTU: n.MTU, RouteLocalnet: true, NoRedirects: n.Deny,
+		Name: n.Bridge, Network: n.ID, MAC: bridgeMAC(n.ID), MTU: n.MTU, RouteLocalnet: true, NoRedirects: n.Deny, OwnARP: n.Tenant != "",
 		Addrs: make([]netip.Prefix, 0, len(n.Subnets)),
 	}
 	for _, s := range n.Subnets {

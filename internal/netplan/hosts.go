@@ -75,7 +75,7 @@ func (p *plan) extraHosts(buf []byte, c *model.Container) []byte {
 		name, addr, _ := strings.Cut(h, ":")
 		addr = strings.Trim(addr, "[]")
 		if addr == "host-gateway" {
-			addr = p.hostGateway
+			addr = p.hostGateway[c.Tenant]
 		}
 		if name == "" || addr == "" {
 			continue

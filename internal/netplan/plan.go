@@ -41,7 +41,7 @@ type plan struct {
 	facts Facts
 	out   *desired.State
 
-	hostGateway string
+	hostGateway map[string]string             // by tenant
 	resolvConf  string                        // of a container without --dns options
 	sysctls     map[string]string             // of a container without --sysctl
 	shared      map[sharedName]struct{}       // zone entries with several addresses
@@ -62,6 +62,7 @@ func (p *plan) run() {
 	for _, n := range p.snap.Networks {
 		p.network(n)
 	}
+	p.tenants()
 	for id, c := range p.snap.Containers {
 		p.nicBridges(c)
 		if c.Active {
@@ -78,7 +79,7 @@ func newPlan(snap *model.Snapshot, f Facts) *plan {
 	n, nets, ports := len(snap.Containers), len(snap.Networks), len(snap.Ports)
 	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), insides: insides(snap), shared: map[sharedName]struct{}{}, wild: map[*desired.Zone]struct{}{}}
 	p.resolvConf = resolvConf([]netip.Addr{resolver.Addr()}, f.Search, withNdots(f.ResolvOptions))
-	p.hostGateway = hostGateway(snap, f)
+	p.hostGateway = hostGateways(snap, f)
 	p.findRoutes()
 	p.out = &desired.State{
 		Revision:  snap.Revision,
@@ -160,12 +161,21 @@ func shortID(id string) string {
 	return id[:min(12, len(id))]
 }
 
-// hostGateway gives the address host-gateway stands for, or "".
-func hostGateway(snap *model.Snapshot, f Facts) string {
+// hostGateways gives the address host-gateway stands for, or "", by tenant.
+func hostGateways(snap *model.Snapshot, f Facts) map[string]string {
+	out := make(map[string]string, 1+len(snap.Tenants))
+	out[""] = hostGateway(snap, f, "")
+	for tenant := range snap.Tenants {
+		out[tenant] = hostGateway(snap, f, tenant)
+	}
+	return out
+}
+
+func hostGateway(snap *model.Snapshot, f Facts, tenant string) string {
 	if f.HostGateway.IsValid() {
 		return f.HostGateway.String()
 	}
-	n := snap.Networks[snap.NetworkNames[model.DefaultNetwork]]
+	n := defaultNetwork(snap, tenant)
 	if n == nil {
 		return ""
 	}
@@ -175,4 +185,9 @@ func hostGateway(snap *model.Snapshot, f Facts) string {
 		}
 	}
 	return ""
+}
+
+// defaultNetwork gives the default network of a tenant, or nil.
+func defaultNetwork(snap *model.Snapshot, tenant string) *model.Network {
+	return snap.Networks[snap.NetworkNames[model.Qualify(model.DefaultNetwork, tenant)]]
 }

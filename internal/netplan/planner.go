@@ -1,6 +1,7 @@
 package netplan
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -16,7 +17,7 @@ import (
 type Planner struct {
 	mu      sync.Mutex
 	facts   Facts
-	gateway string // that host-gateway stood for
+	gateway map[string]string // that host-gateway stood for
 	made    map[string]*made
 }
 
@@ -32,7 +33,7 @@ func (pl *Planner) Plan(snap *model.Snapshot, f Facts) *desired.State {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	p := newPlan(snap, f)
-	if pl.gateway == p.hostGateway && reflect.DeepEqual(pl.facts, f) {
+	if maps.Equal(pl.gateway, p.hostGateway) && reflect.DeepEqual(pl.facts, f) {
 		p.before = pl.made
 	}
 	p.made = make(map[string]*made, len(pl.made)+1)

@@ -161,7 +161,7 @@ func matches(want *desired.Bridge, have desired.Bridge) bool {
 	if want.Plain { // its addresses are its administrator's
 		return want.Network == have.Network && have.Plain && (want.OVS || want.MAC == have.MAC)
 	}
-	return want.Network == have.Network && want.RouteLocalnet == have.RouteLocalnet &&
+	return want.Network == have.Network && want.RouteLocalnet == have.RouteLocalnet && want.OwnARP == have.OwnARP &&
 		(want.MTU == 0 || want.MTU == have.MTU) &&
 		(want.MAC == "" || strings.EqualFold(want.MAC, have.MAC)) &&
 		maps.Equal(addrSet(want.Addrs, want.Addrs), addrSet(have.Addrs, want.Addrs))

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
 )
 
@@ -22,13 +23,13 @@ func Rebuild(s *model.Snapshot) {
 	s.FIPNames, s.FIPOf = map[string]string{}, map[string]string{}
 	s.GroupNames = make(map[string]string, len(s.SecurityGroups))
 	for id, c := range s.Containers {
-		s.ContainerNames[c.Name] = id
+		s.ContainerNames[c.FullName()] = id
 		for _, m := range c.Ports {
 			s.Ports[m.Key()] = id
 		}
 	}
 	for id, n := range s.Networks {
-		s.NetworkNames[n.Name] = id
+		s.NetworkNames[n.FullName()] = id
 	}
 	for id, e := range s.Endpoints {
 		s.ByContainer[e.ContainerID] = append(s.ByContainer[e.ContainerID], e)
@@ -42,14 +43,14 @@ func Rebuild(s *model.Snapshot) {
 	}
 	for id, f := range s.FIPs {
 		if f.Name != "" {
-			s.FIPNames[f.Name] = id
+			s.FIPNames[f.FullName()] = id
 		}
 		if f.ContainerID != "" {
 			s.FIPOf[f.ContainerID] = id
 		}
 	}
 	for id, g := range s.SecurityGroups {
-		s.GroupNames[g.Name] = id
+		s.GroupNames[g.FullName()] = id
 	}
 	for _, of := range s.ByContainer {
 		slices.SortFunc(of, compareEndpoints)
@@ -74,6 +75,15 @@ func Check(s *model.Snapshot) error {
 		all = append(all, checkFIP(s, f))
 	}
 	all = append(all, checkGroups(s))
+	for _, v := range s.Volumes {
+		all = append(all, checkTenant(s, v.Tenant, "volume", v.Key()))
+	}
+	for id, c := range s.Containers {
+		all = append(all, checkTenant(s, c.Tenant, "container", id))
+	}
+	for id, n := range s.Networks {
+		all = append(all, checkTenant(s, n.Tenant, "network", id))
+	}
 	return errors.Join(append(all, checkAddresses(s), checkUnique(s), checkUniqueFIPs(s), checkIndexes(s))...)
 }
 
@@ -84,10 +94,11 @@ func checkKeys(s *model.Snapshot) error {
 		filed("network", s.Networks, func(n *model.Network) string { return n.ID }),
 		filed("endpoint", s.Endpoints, func(e *model.Endpoint) string { return e.ID }),
 		filed("link", s.Links, func(l *model.Link) string { return l.ID }),
-		filed("volume", s.Volumes, func(v *model.Volume) string { return v.Name }),
+		filed("volume", s.Volumes, (*model.Volume).Key),
 		filed("floating IP", s.FIPs, (*model.FloatingIP).ID),
 		filed("pool of floating IPs", s.FIPPools, (*model.FIPPool).ID),
 		filed("security group", s.SecurityGroups, func(g *model.SecurityGroup) string { return g.ID }),
+		filed("tenant", s.Tenants, func(t *model.Tenant) string { return t.Name }),
 	)
 }
 
@@ -110,6 +121,9 @@ func checkEndpoint(s *model.Snapshot, e *model.Endpoint) error {
 	if s.Networks[e.NetworkID] == nil {
 		return fmt.Errorf("endpoint %s belongs to network %s, which does not exist", e.ID, e.NetworkID)
 	}
+	if c, n := s.Containers[e.ContainerID], s.Networks[e.NetworkID]; c.Tenant != n.Tenant {
+		return errs.New(errs.Invalid, "container %s can't be on network %s: they belong to different tenants", c.FullName(), n.FullName())
+	}
 	return nil
 }
 
@@ -128,6 +142,9 @@ func checkLink(s *model.Snapshot, l *model.Link) error {
 	}
 	if l.NetworkID != "" && s.Networks[l.NetworkID] == nil {
 		return fmt.Errorf("link %s goes over network %s, which does not exist", l.ID, l.NetworkID)
+	}
+	if c, target := s.Containers[l.ContainerID], s.Containers[l.TargetID]; target != nil && c.Tenant != target.Tenant {
+		return errs.New(errs.Invalid, "container %s can't be linked to container %s: they belong to different tenants", c.FullName(), target.FullName())
 	}
 	return nil
 }
@@ -189,10 +206,10 @@ func checkAddresses(s *model.Snapshot) error {
 func checkUnique(s *model.Snapshot) error {
 	names, networks, ports := map[string]string{}, map[string]string{}, map[model.PortKey]string{}
 	for id, c := range s.Containers {
-		if other, ok := names[c.Name]; ok {
-			return fmt.Errorf("containers %s and %s are both called %s", other, id, c.Name)
+		if other, ok := names[c.FullName()]; ok {
+			return fmt.Errorf("containers %s and %s are both called %s", other, id, c.FullName())
 		}
-		names[c.Name] = id
+		names[c.FullName()] = id
 		for _, m := range c.Ports {
 			if other, ok := ports[m.Key()]; ok {
 				return fmt.Errorf("containers %s and %s both hold %v", other, id, m.Key())
@@ -201,10 +218,10 @@ func checkUnique(s *model.Snapshot) error {
 		}
 	}
 	for id, n := range s.Networks {
-		if other, ok := networks[n.Name]; ok {
-			return fmt.Errorf("networks %s and %s are both called %s", other, id, n.Name)
+		if other, ok := networks[n.FullName()]; ok {
+			return fmt.Errorf("networks %s and %s are both called %s", other, id, n.FullName())
 		}
-		networks[n.Name] = id
+		networks[n.FullName()] = id
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ const (
 	kindFIP
 	kindFIPPool
 	kindGroup
+	kindTenant
 	kindCount
 )
 
@@ -37,7 +38,7 @@ type key struct {
 }
 
 func (k kind) bucket() []byte {
-	return []byte([kindCount]string{"containers", "networks", "endpoints", "links", "volumes", "fips", "fippools", "securitygroups"}[k])
+	return []byte([kindCount]string{"containers", "networks", "endpoints", "links", "volumes", "fips", "fippools", "securitygroups", "tenants"}[k])
 }
 
 // The meta bucket: the layout of this file, and the last revision written.
@@ -92,6 +93,7 @@ func emptySnapshot() *model.Snapshot {
 		FIPs:           map[string]*model.FloatingIP{},
 		FIPPools:       map[string]*model.FIPPool{},
 		SecurityGroups: map[string]*model.SecurityGroup{},
+		Tenants:        map[string]*model.Tenant{},
 	}
 }
 
@@ -121,6 +123,7 @@ func load(btx *bbolt.Tx, snap *model.Snapshot) error {
 		loadKind(btx, kindFIP, snap.FIPs),
 		loadKind(btx, kindFIPPool, snap.FIPPools),
 		loadKind(btx, kindGroup, snap.SecurityGroups),
+		loadKind(btx, kindTenant, snap.Tenants),
 	)
 }
 
@@ -185,6 +188,8 @@ func record(snap *model.Snapshot, k key) any {
 		return orNil(snap.FIPPools, k.id)
 	case kindGroup:
 		return orNil(snap.SecurityGroups, k.id)
+	case kindTenant:
+		return orNil(snap.Tenants, k.id)
 	default:
 		return orNil(snap.Volumes, k.id)
 	}

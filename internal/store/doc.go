@@ -9,10 +9,19 @@
 //	changed := s.Changed(); snap := s.Snapshot(); <-changed // the channel closes at the next revision
 //
 // Tx: Snapshot() *model.Snapshot shows the transaction's own writes;
-// PutContainer, PutNetwork, PutEndpoint, PutLink, PutVolume, PutFIP, PutFIPPool
-// take a pointer the caller gives up; DeleteContainer(id), DeleteNetwork(id), DeleteEndpoint(id),
-// DeleteLink(id), DeleteVolume(name), DeleteFIP(address), DeleteFIPPool(prefix). An error or panic in the closure leaves
+// PutContainer, PutNetwork, PutEndpoint, PutLink, PutVolume, PutFIP, PutFIPPool,
+// PutTenant take a pointer the caller gives up; DeleteContainer(id), DeleteNetwork(id), DeleteEndpoint(id),
+// DeleteLink(id), DeleteVolume(key), DeleteFIP(address), DeleteFIPPool(prefix), DeleteTenant(name). An error or panic in the closure leaves
 // everything as it was. Updates of several goroutines share one fsync.
+//
+// # Tenants
+//
+//	v := s.View("acme")  // Snapshot, Update and Soft as the store's, of what is acme's alone
+//	v.All(), tx.All()    // everybody's: for choosing what nobody else may have
+//
+// A View's snapshots hold the tenant's records under their plain names, and new
+// records of its transactions are the tenant's. In the store's own, names of
+// tenants' records are NAME@TENANT in the indexes.
 //
 // # What is visible when
 //
@@ -27,8 +36,10 @@
 //
 // A container or network name, or a host port, that another holds; an address
 // that another endpoint of the network has; a second floating IP of a
-// container; and, when the closure is done, an
-// endpoint or a link of a container or network that is not there. Deleting a
+// container; more floating IPs than a tenant's quota; a record that would change
+// its tenant; and, when the closure is done, an
+// endpoint, a link or a floating IP of a container or network that is not there
+// or is another tenant's. Deleting a
 // container deletes its endpoints, its links, and the links that lead to it.
 // Deleting what is absent succeeds.
 //

@@ -15,7 +15,15 @@ func (tx *Tx) PutFIP(f *model.FloatingIP) error {
 		return errs.New(errs.Invalid, "floating IP %s is not of pool %s", f.Address, f.Pool)
 	}
 	s, id := tx.snap, f.ID()
-	if holder, ok := s.FIPNames[f.Name]; ok && holder != id {
+	if err := owned(tx, &f.Tenant, s.FIPs[id]); err != nil {
+		return err
+	}
+	if s.FIPs[id] == nil {
+		if err := underQuota(s, f.Tenant); err != nil {
+			return err
+		}
+	}
+	if holder, ok := s.FIPNames[f.FullName()]; ok && holder != id {
 		return errs.New(errs.Conflict, "the floating IP name %q is already in use by %s", f.Name, holder)
 	}
 	if has, ok := s.FIPOf[f.ContainerID]; ok && has != id {
@@ -25,7 +33,7 @@ func (tx *Tx) PutFIP(f *model.FloatingIP) error {
 	tx.unindexFIP(s.FIPs[id])
 	mine(tx, ownFIPs, &s.FIPs)[id] = f
 	if f.Name != "" {
-		mine(tx, ownFIPNames, &s.FIPNames)[f.Name] = id
+		mine(tx, ownFIPNames, &s.FIPNames)[f.FullName()] = id
 	}
 	if f.ContainerID != "" {
 		mine(tx, ownFIPOf, &s.FIPOf)[f.ContainerID] = id
@@ -39,7 +47,7 @@ func (tx *Tx) unindexFIP(f *model.FloatingIP) {
 		return
 	}
 	if f.Name != "" {
-		delete(mine(tx, ownFIPNames, &tx.snap.FIPNames), f.Name)
+		delete(mine(tx, ownFIPNames, &tx.snap.FIPNames), f.FullName())
 	}
 	if f.ContainerID != "" {
 		delete(mine(tx, ownFIPOf, &tx.snap.FIPOf), f.ContainerID)
@@ -49,7 +57,7 @@ func (tx *Tx) unindexFIP(f *model.FloatingIP) {
 // DeleteFIP deletes a floating IP by its address.
 func (tx *Tx) DeleteFIP(id string) {
 	old, ok := tx.snap.FIPs[id]
-	if !ok {
+	if !ok || !tx.sees(old.Tenant) {
 		return
 	}
 	tx.touch(kindFIP, id)
@@ -111,6 +119,9 @@ func checkFIP(s *model.Snapshot, f *model.FloatingIP) error {
 	if f.ContainerID != "" && s.Containers[f.ContainerID] == nil {
 		return fmt.Errorf("floating IP %s is attached to container %s, which does not exist", f.Address, f.ContainerID)
 	}
+	if c := s.Containers[f.ContainerID]; c != nil && c.Tenant != f.Tenant {
+		return errs.New(errs.Invalid, "floating IP %s can't be attached to container %s: they belong to different tenants", f.Address, c.FullName())
+	}
 	return nil
 }
 
@@ -131,13 +142,13 @@ func checkPoolGone(s *model.Snapshot, id string) error {
 func checkUniqueFIPs(s *model.Snapshot) error {
 	names, of := map[string]string{}, map[string]string{}
 	for id, f := range s.FIPs {
-		if other, ok := names[f.Name]; ok && f.Name != "" {
-			return fmt.Errorf("floating IPs %s and %s are both called %s", other, id, f.Name)
+		if other, ok := names[f.FullName()]; ok && f.Name != "" {
+			return fmt.Errorf("floating IPs %s and %s are both called %s", other, id, f.FullName())
 		}
 		if other, ok := of[f.ContainerID]; ok && f.ContainerID != "" {
 			return fmt.Errorf("floating IPs %s and %s are both attached to container %s", other, id, f.ContainerID)
 		}
-		names[f.Name], of[f.ContainerID] = id, id
+		names[f.FullName()], of[f.ContainerID] = id, id
 	}
 	return nil
 }

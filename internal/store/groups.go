@@ -16,15 +16,18 @@ func (tx *Tx) PutSecurityGroup(g *model.SecurityGroup) error {
 		return errs.New(errs.Invalid, "security group %q has no ID or no name", g.ID+g.Name)
 	}
 	s := tx.snap
-	if holder, ok := s.GroupNames[g.Name]; ok && holder != g.ID {
+	if err := owned(tx, &g.Tenant, s.SecurityGroups[g.ID]); err != nil {
+		return err
+	}
+	if holder, ok := s.GroupNames[g.FullName()]; ok && holder != g.ID {
 		return errs.New(errs.Conflict, "there is a security group called %s already: %s", g.Name, holder)
 	}
 	tx.touch(kindGroup, g.ID)
 	names := mine(tx, ownGroupNames, &s.GroupNames)
 	if old := s.SecurityGroups[g.ID]; old != nil {
-		delete(names, old.Name)
+		delete(names, old.FullName())
 	}
-	names[g.Name] = g.ID
+	names[g.FullName()] = g.ID
 	mine(tx, ownGroups, &s.SecurityGroups)[g.ID] = g
 	return nil
 }
@@ -33,11 +36,11 @@ func (tx *Tx) PutSecurityGroup(g *model.SecurityGroup) error {
 // name it, by the end of the transaction.
 func (tx *Tx) DeleteSecurityGroup(id string) {
 	old, ok := tx.snap.SecurityGroups[id]
-	if !ok {
+	if !ok || !tx.sees(old.Tenant) {
 		return
 	}
 	tx.touch(kindGroup, id)
-	delete(mine(tx, ownGroupNames, &tx.snap.GroupNames), old.Name)
+	delete(mine(tx, ownGroupNames, &tx.snap.GroupNames), old.FullName())
 	delete(mine(tx, ownGroups, &tx.snap.SecurityGroups), id)
 }
 
@@ -68,6 +71,9 @@ func checkRules(s *model.Snapshot, g *model.SecurityGroup) error {
 		if r.Group != "" && s.SecurityGroups[r.Group] == nil {
 			return fmt.Errorf("a rule of security group %s names group %s, which does not exist", g.Name, r.Group)
 		}
+		if o := s.SecurityGroups[r.Group]; o != nil && o.Tenant != g.Tenant {
+			return errs.New(errs.Invalid, "a rule of security group %s can't name group %s: they belong to different tenants", g.FullName(), o.FullName())
+		}
 	}
 	return nil
 }
@@ -81,6 +87,9 @@ func checkGroupsOf(s *model.Snapshot, c *model.Container) error {
 		if s.SecurityGroups[id] == nil {
 			return fmt.Errorf("container %s is in security group %s, which does not exist", c.ID, id)
 		}
+		if g := s.SecurityGroups[id]; g.Tenant != c.Tenant {
+			return errs.New(errs.Invalid, "container %s can't be in security group %s: they belong to different tenants", c.FullName(), g.FullName())
+		}
 		if slices.Contains(c.SecurityGroups[:i], id) {
 			return fmt.Errorf("container %s is in security group %s twice", c.ID, id)
 		}
@@ -93,10 +102,10 @@ func checkGroups(s *model.Snapshot) error {
 	var all []error
 	names := map[string]string{}
 	for id, g := range s.SecurityGroups {
-		if other, ok := names[g.Name]; ok {
-			all = append(all, fmt.Errorf("security groups %s and %s are both called %s", other, id, g.Name))
+		if other, ok := names[g.FullName()]; ok {
+			all = append(all, fmt.Errorf("security groups %s and %s are both called %s", other, id, g.FullName()))
 		}
-		names[g.Name] = id
+		names[g.FullName()] = id
 		all = append(all, checkRules(s, g))
 	}
 	for _, c := range s.Containers {

@@ -96,14 +96,14 @@ func (s *Store) Changed() <-chan struct{} { return s.visible.Load().changed }
 // on disk, with the state it made. fn's error is returned as it is. A disk that
 // refuses is errs.Unavailable, and nothing is changed. fn must not call Update
 // or Soft, nor keep tx.
-func (s *Store) Update(fn func(tx *Tx) error) (*model.Snapshot, error) { return s.run(fn, false) }
+func (s *Store) Update(fn func(tx *Tx) error) (*model.Snapshot, error) { return s.run(fn, nil, false) }
 
 // Soft is Update without the wait for the disk: for what can be learned again
 // after a crash.
-func (s *Store) Soft(fn func(tx *Tx) error) (*model.Snapshot, error) { return s.run(fn, true) }
+func (s *Store) Soft(fn func(tx *Tx) error) (*model.Snapshot, error) { return s.run(fn, nil, true) }
 
-func (s *Store) run(fn func(tx *Tx) error, soft bool) (*model.Snapshot, error) {
-	c, err := s.apply(fn, soft)
+func (s *Store) run(fn func(tx *Tx) error, of *View, soft bool) (*model.Snapshot, error) {
+	c, err := s.apply(fn, of, soft)
 	if err != nil {
 		return nil, err
 	}
@@ -118,13 +118,13 @@ func (s *Store) run(fn func(tx *Tx) error, soft bool) (*model.Snapshot, error) {
 
 // apply runs the closure and queues its outcome. A change without a done
 // channel is complete already.
-func (s *Store) apply(fn func(tx *Tx) error, soft bool) (*change, error) {
+func (s *Store) apply(fn func(tx *Tx) error, of *View, soft bool) (*change, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, errs.New(errs.Unavailable, "state file %s is closed: the daemon is stopping", s.path)
 	}
-	tx := newTx(s.head)
+	tx := newTx(s.head, of)
 	defer func() { tx.done = true }()
 	if err := fn(tx); err != nil {
 		return nil, err

@@ -15,6 +15,11 @@ type Tx struct {
 	own  map[any]struct{} // which maps are ours already: field or network ID
 	keys map[key]struct{} // records put or deleted
 	done bool
+
+	tenant string          // whose transaction it is; empty: the administrator's
+	of     *View           // through which it came; nil for the administrator's
+	view   *model.Snapshot // what the tenant sees, once somebody asked
+	stale  bool            // view lacks the last writes
 }
 
 // The maps a transaction copies before it changes them.
@@ -27,6 +32,7 @@ const (
 	ownFIPs
 	ownFIPPools
 	ownGroups
+	ownTenants
 	ownContainerNames
 	ownNetworkNames
 	ownByContainer
@@ -38,14 +44,15 @@ const (
 	ownGroupNames
 )
 
-func newTx(base *model.Snapshot) *Tx {
+func newTx(base *model.Snapshot, of *View) *Tx {
 	snap := *base
 	snap.Revision++
-	return &Tx{snap: &snap, own: map[any]struct{}{}, keys: map[key]struct{}{}}
+	tx := &Tx{snap: &snap, own: map[any]struct{}{}, keys: map[key]struct{}{}}
+	if of != nil && of.tenant != "" {
+		tx.of, tx.tenant = of, of.tenant
+	}
+	return tx
 }
-
-// Snapshot shows the state with the transaction's own writes so far.
-func (tx *Tx) Snapshot() *model.Snapshot { return tx.snap }
 
 // mine makes *m the transaction's own copy, once, and gives it.
 func mine[K comparable, V any](tx *Tx, owner any, m *map[K]V) map[K]V {
@@ -63,6 +70,7 @@ func (tx *Tx) touch(kind kind, id string) {
 		panic("store: transaction used after its closure returned")
 	}
 	tx.keys[key{kind, id}] = struct{}{}
+	tx.stale = true
 }
 
 // PutContainer stores c, which the caller gives up. A name or a host port that
@@ -72,7 +80,10 @@ func (tx *Tx) PutContainer(c *model.Container) error {
 		return errs.New(errs.Invalid, "container %q has no ID or no name", c.ID+c.Name)
 	}
 	s := tx.snap
-	if holder, ok := s.ContainerNames[c.Name]; ok && holder != c.ID {
+	if err := owned(tx, &c.Tenant, s.Containers[c.ID]); err != nil {
+		return err
+	}
+	if holder, ok := s.ContainerNames[c.FullName()]; ok && holder != c.ID {
 		return errs.New(errs.Conflict, "the container name %q is already in use by container %s", c.Name, holder)
 	}
 	if err := freePorts(s, c); err != nil {
@@ -84,9 +95,9 @@ func (tx *Tx) PutContainer(c *model.Container) error {
 	if old == nil || old.Name != c.Name {
 		names := mine(tx, ownContainerNames, &s.ContainerNames)
 		if old != nil {
-			delete(names, old.Name)
+			delete(names, old.FullName())
 		}
-		names[c.Name] = c.ID
+		names[c.FullName()] = c.ID
 		if err := tx.bindLinks(c); err != nil {
 			return err
 		}
@@ -98,7 +109,7 @@ func (tx *Tx) PutContainer(c *model.Container) error {
 // bindLinks leads the links that wait for a container's name to it.
 func (tx *Tx) bindLinks(c *model.Container) error {
 	for _, l := range tx.snap.Links {
-		if l.TargetID != "" || l.TargetName != c.Name || l.ContainerID == c.ID {
+		if l.TargetID != "" || l.TargetName != c.Name || l.ContainerID == c.ID || tx.snap.Containers[l.ContainerID].Tenant != c.Tenant {
 			continue
 		}
 		bound := *l
@@ -114,7 +125,12 @@ func (tx *Tx) bindLinks(c *model.Container) error {
 func freePorts(s *model.Snapshot, c *model.Container) error {
 	for i, m := range c.Ports {
 		if holder, ok := s.Ports[m.Key()]; ok && holder != c.ID {
-			return errs.New(errs.Conflict, "host port %s %d/%s is held by container %s", m.HostIP, m.HostPort, m.Port.Proto, holder)
+			if s.Containers[holder].Tenant != c.Tenant && c.Tenant != "" {
+				holder = "another program"
+			} else {
+				holder = "container " + holder
+			}
+			return errs.New(errs.Conflict, "host port %s %d/%s is held by %s", m.HostIP, m.HostPort, m.Port.Proto, holder)
 		}
 		if len(c.Ports) <= 64 && slices.ContainsFunc(c.Ports[:i], func(o model.PortMapping) bool { return o.Key() == m.Key() }) {
 			return errs.New(errs.Conflict, "host port %s %d/%s is held twice by container %s", m.HostIP, m.HostPort, m.Port.Proto, c.ID)
@@ -161,7 +177,7 @@ func (tx *Tx) indexPorts(id string, old, c *model.Container) {
 func (tx *Tx) DeleteContainer(id string) {
 	s := tx.snap
 	old, ok := s.Containers[id]
-	if !ok {
+	if !ok || !tx.sees(old.Tenant) {
 		return
 	}
 	tx.touch(kindContainer, id)
@@ -180,7 +196,7 @@ func (tx *Tx) DeleteContainer(id string) {
 	}
 	tx.detachFIP(id)
 	delete(mine(tx, ownContainers, &s.Containers), id)
-	delete(mine(tx, ownContainerNames, &s.ContainerNames), old.Name)
+	delete(mine(tx, ownContainerNames, &s.ContainerNames), old.FullName())
 	tx.indexPorts(id, old, nil)
 }
 
@@ -191,15 +207,18 @@ func (tx *Tx) PutNetwork(n *model.Network) error {
 		return errs.New(errs.Invalid, "network %q has no ID or no name", n.ID+n.Name)
 	}
 	s := tx.snap
-	if holder, ok := s.NetworkNames[n.Name]; ok && holder != n.ID {
+	if err := owned(tx, &n.Tenant, s.Networks[n.ID]); err != nil {
+		return err
+	}
+	if holder, ok := s.NetworkNames[n.FullName()]; ok && holder != n.ID {
 		return errs.New(errs.Conflict, "network with name %s already exists: %s", n.Name, holder)
 	}
 	tx.touch(kindNetwork, n.ID)
 	names := mine(tx, ownNetworkNames, &s.NetworkNames)
 	if old := s.Networks[n.ID]; old != nil {
-		delete(names, old.Name)
+		delete(names, old.FullName())
 	}
-	names[n.Name] = n.ID
+	names[n.FullName()] = n.ID
 	mine(tx, ownNetworks, &s.Networks)[n.ID] = n
 	return nil
 }
@@ -209,12 +228,12 @@ func (tx *Tx) PutNetwork(n *model.Network) error {
 func (tx *Tx) DeleteNetwork(id string) {
 	s := tx.snap
 	old, ok := s.Networks[id]
-	if !ok {
+	if !ok || !tx.sees(old.Tenant) {
 		return
 	}
 	tx.touch(kindNetwork, id)
 	delete(mine(tx, ownNetworks, &s.Networks), id)
-	delete(mine(tx, ownNetworkNames, &s.NetworkNames), old.Name)
+	delete(mine(tx, ownNetworkNames, &s.NetworkNames), old.FullName())
 }
 
 // PutVolume stores v, which the caller gives up.
@@ -222,18 +241,25 @@ func (tx *Tx) PutVolume(v *model.Volume) error {
 	if v.Name == "" {
 		return errs.New(errs.Invalid, "a volume has no name")
 	}
-	tx.touch(kindVolume, v.Name)
-	mine(tx, ownVolumes, &tx.snap.Volumes)[v.Name] = v
+	if v.Tenant == "" { // its key says whose it is
+		v.Tenant = tx.tenant
+	}
+	if err := owned(tx, &v.Tenant, tx.snap.Volumes[v.Key()]); err != nil {
+		return err
+	}
+	tx.touch(kindVolume, v.Key())
+	mine(tx, ownVolumes, &tx.snap.Volumes)[v.Key()] = v
 	return nil
 }
 
-// DeleteVolume deletes a volume.
-func (tx *Tx) DeleteVolume(name string) {
-	if _, ok := tx.snap.Volumes[name]; !ok {
+// DeleteVolume deletes a volume by its key.
+func (tx *Tx) DeleteVolume(key string) {
+	old, ok := tx.snap.Volumes[key]
+	if !ok || !tx.sees(old.Tenant) {
 		return
 	}
-	tx.touch(kindVolume, name)
-	delete(mine(tx, ownVolumes, &tx.snap.Volumes), name)
+	tx.touch(kindVolume, key)
+	delete(mine(tx, ownVolumes, &tx.snap.Volumes), key)
 }
 
 // without gives a new slice that lacks what drop says: readers keep the old one.
@@ -276,6 +302,8 @@ func (tx *Tx) checkReferences() error {
 			err = checkPoolGone(s, k.id)
 		case kindGroup:
 			err = checkGroup(s, k.id)
+		case kindTenant:
+			err = checkTenantGone(s, k.id)
 		}
 		if err != nil {
 			return err

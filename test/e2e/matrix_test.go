@@ -12,7 +12,8 @@ import (
 )
 
 // street is a host with networks of every policy, two containers on each and
-// more across, links, published ports, and another machine. What passes between
+// more across, links, published ports, two tenants whose networks and containers
+// have the same names, and another machine. What passes between
 // any two of them is asked of the kernel and compared with reach, which knows
 // the rules only as they are promised.
 type street struct {
@@ -31,8 +32,9 @@ const policyOpen, policyDeny, policyInternal = "open", "deny", "internal"
 func newStreet(t *testing.T) *street {
 	s := &street{
 		h: host.New(t), outside: host.Bare(t),
-		nets: map[string]string{"red": policyOpen, "blue": policyOpen, "cave": policyInternal, "vault": policyDeny, "quiet": policyDeny},
-		on:   map[string][]string{}, exposes: map[string][]string{}, links: map[[2]string]bool{}, published: map[string]string{},
+		nets: map[string]string{"red": policyOpen, "blue": policyOpen, "cave": policyInternal, "vault": policyDeny, "quiet": policyDeny,
+			"red@acme": policyOpen, "vault@acme": policyDeny, "red@umbrella": policyOpen},
+		on: map[string][]string{}, exposes: map[string][]string{}, links: map[[2]string]bool{}, published: map[string]string{},
 		groups: map[string][]string{}, rules: map[string][]string{},
 	}
 	host.Join(s.h, s.outside, "10.98.0.1/24", "10.98.0.2/24")
@@ -61,7 +63,19 @@ func newStreet(t *testing.T) *street {
 		s.h.J("sg", "attach", strings.Join(groups, ","), name)
 		s.groups[name] = groups
 	}
-	for port, to := range map[string]string{"18000": "red-a", "18001": "cave-a", "18002": "vault-b", "18003": "blue-a", "18004": "blue-b"} {
+	for _, tenant := range []string{"acme", "umbrella"} {
+		s.h.J("tenant", "create", tenant)
+		s.h.As(tenant).J("network", "create", "red")
+		s.container("red-a@"+tenant, "red@"+tenant)
+		s.container("red-b@"+tenant, "red@"+tenant)
+	}
+	acme := s.h.As("acme")
+	acme.J("network", "create", "--policy", "deny", "vault")
+	s.container("vault-a@acme", "vault@acme")
+	s.container("red-vault@acme", "red@acme", "vault@acme")
+	acme.J("link", "add", "red-vault", "vault-a")
+	s.links[[2]string{"red-vault@acme", "vault-a@acme"}] = true
+	for port, to := range map[string]string{"18000": "red-a", "18001": "cave-a", "18002": "vault-b", "18003": "blue-a", "18004": "blue-b", "18005": "red-a@acme", "18006": "red-b@umbrella"} {
 		s.h.J("port", "add", to, port+":8000", port+":8000/udp")
 		s.published[port] = to
 		s.exposes[to] = []string{"8000/tcp", "8000/udp"} // what is published is exposed
@@ -71,9 +85,13 @@ func newStreet(t *testing.T) *street {
 
 // container runs one that answers at 8000 (tcp is exposed, udp is not) and 8001.
 func (s *street) container(name string, networks ...string) {
-	s.h.J("run", "-d", "--name", name, "--net", networks[0], "--expose", "8000", "busybox", "probe", "serve", name, "tcp:8000", "udp:8000", "tcp:8001")
+	own, plain := s.h, func(full string) string { short, _, _ := strings.Cut(full, "@"); return short }
+	if _, tenant, found := strings.Cut(name, "@"); found {
+		own = s.h.As(tenant)
+	}
+	own.J("run", "-d", "--name", plain(name), "--net", plain(networks[0]), "--expose", "8000", "busybox", "probe", "serve", name, "tcp:8000", "udp:8000", "tcp:8001")
 	for _, n := range networks[1:] {
-		s.h.J("network", "connect", n, name)
+		own.J("network", "connect", plain(n), plain(name))
 	}
 	s.on[name], s.exposes[name] = networks, []string{"8000/tcp"}
 	s.h.Eventually(5*time.Second, func() error {
@@ -159,6 +177,16 @@ func (s *street) reachPublished(from string) bool {
 	return from == "host" || from == "outside" || slices.ContainsFunc(s.on[from], func(n string) bool { return s.nets[n] != policyInternal })
 }
 
+// reachGateway tells whether a container gets an answer at a published port of
+// the host's address on a network: a tenant's only on a network it is on.
+func (s *street) reachGateway(from, network string) bool {
+	on := slices.Contains(s.on[from], network)
+	if on && s.nets[network] == policyInternal || !on && strings.Contains(from, "@") {
+		return false
+	}
+	return from == "red-a" || s.reachPublished(from)
+}
+
 // passage is one case: whom from asks, and who shall answer; - for nobody.
 type passage struct{ from, target, want string }
 
@@ -175,6 +203,10 @@ func (s *street) cases() []passage {
 		froms = append(froms, name)
 	}
 	slices.Sort(froms)
+	gateways := map[string]string{}
+	for n := range s.nets {
+		gateways[n] = s.h.J("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", n)
+	}
 	for _, from := range froms {
 		for dest, networks := range s.on {
 			for _, n := range networks {
@@ -188,6 +220,11 @@ func (s *street) cases() []passage {
 		for port, dest := range s.published {
 			for _, proto := range []string{"tcp", "udp"} { // on an internal network the publisher alone has a way to the host
 				out = append(out, passage{from, proto + ":10.98.0.1:" + port, answer((from == dest || s.reachPublished(from)) && s.admitted(from, dest, "8000/"+proto), dest)})
+			}
+		}
+		if from != "outside" && from != "host" { // the host on the networks' own side, where it has the published ports, too
+			for n := range s.nets {
+				out = append(out, passage{from, "tcp:" + gateways[n] + ":18000", answer(s.reachGateway(from, n), "red-a")})
 			}
 		}
 		if from != "outside" {

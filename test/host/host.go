@@ -32,13 +32,26 @@ type Host struct {
 	exited chan struct{} // closed when the daemon's process is reaped
 	log    *os.File
 	args   []string
+	socket string // a tenant's; empty: the administrator's
 	Bin    string // where jackstay and jackstayd are
 }
 
 // Root and Run are the daemon's directories, Socket its API.
-func (h *Host) Root() string   { return filepath.Join(h.Dir, "root") }
-func (h *Host) Run() string    { return filepath.Join(h.Dir, "run") }
-func (h *Host) Socket() string { return filepath.Join(h.Run(), "jackstay.sock") }
+func (h *Host) Root() string { return filepath.Join(h.Dir, "root") }
+func (h *Host) Run() string  { return filepath.Join(h.Dir, "run") }
+func (h *Host) Socket() string {
+	if h.socket != "" {
+		return h.socket
+	}
+	return filepath.Join(h.Run(), "jackstay.sock")
+}
+
+// As is the host as one of its tenants has it: commands use its socket.
+func (h *Host) As(tenant string) *Host {
+	t := *h
+	t.socket = filepath.Join(h.Run(), "tenants", tenant, "jackstay.sock")
+	return &t
+}
 
 // New makes a host with a running daemon and the image busybox; args are
 // further arguments of jackstayd. The host is gone when the test ends, and the

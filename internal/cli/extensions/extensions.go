@@ -12,6 +12,7 @@
 //	nic.go      nic add, rm, ls, wait
 //	inside.go   route, rule, tc
 //	ps*.go      ps with a column for floating IPs
+//	tenant.go   tenant create, inspect, ls, rm, update
 //	options.go  options of ours on Docker's commands
 package extensions
 
@@ -25,7 +26,7 @@ import (
 
 // Add adds the commands to the root command, which has docker/cli's already.
 func Add(root *cobra.Command, dockerCli command.Cli) {
-	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), NewFIPCommand(dockerCli), sgCommand(dockerCli), nicCommand(dockerCli))
+	root.AddCommand(aliasCommand(dockerCli), linkCommand(dockerCli), swapCommand(dockerCli), NewFIPCommand(dockerCli), sgCommand(dockerCli), nicCommand(dockerCli), tenantCommand(dockerCli))
 	root.AddCommand(insideCommands(dockerCli)...)
 	addOptions(root)
 	for _, c := range root.Commands() {

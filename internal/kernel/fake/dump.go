@@ -69,7 +69,7 @@ func (k *link) String() string {
 		s += fmt.Sprintf(" marked=%v", slices.Sorted(maps.Keys(k.marked)))
 	}
 	if k.bridge {
-		s += fmt.Sprintf(" bridge route_localnet=%t", k.localnet)
+		s += fmt.Sprintf(" bridge route_localnet=%t arp_ignore=%t", k.localnet, k.ownARP)
 	}
 	if k.peer != "" {
 		s += fmt.Sprintf(" master=%s peer=%s/%s", k.master, k.peerNS, k.peer)
@@ -105,6 +105,18 @@ func (t *table) dump() []string {
 	}
 	for k, v := range t.fw.FIPOut {
 		out = append(out, fmt.Sprintf("element fip_out %s : %s", k, v))
+	}
+	for name := range t.fw.Tenants {
+		out = append(out, "element tenants "+name)
+	}
+	for a := range t.fw.Gateways {
+		out = append(out, "element gateways "+a.String())
+	}
+	for p := range t.fw.TenantNets {
+		out = append(out, "element tenant_nets "+p.String())
+	}
+	for k := range t.fw.OwnGateways {
+		out = append(out, fmt.Sprintf("element own_gateways %s . %s", k.Bridge, k.Addr))
 	}
 	return out
 }

@@ -63,7 +63,7 @@ func (f *Firewall) Watch(ctx context.Context) (<-chan struct{}, error) {
 }
 
 func (t *table) add(fw desired.Firewall) error {
-	for _, set := range []map[string]struct{}{fw.Bridges, fw.Internal} {
+	for _, set := range []map[string]struct{}{fw.Bridges, fw.Internal, fw.Tenants} {
 		for name := range set {
 			if len(name) > maxName || name == "" {
 				return fmt.Errorf("element %q: %w", name, syscall.EINVAL)
@@ -107,7 +107,9 @@ func (t *table) add(fw desired.Firewall) error {
 		addAll(t.fw.Ports, fw.Ports), addAll(t.fw.MACs, fw.MACs),
 		addAll(t.fw.Addresses, fw.Addresses), addAll(t.fw.Sources, fw.Sources),
 		addAll(t.fw.FIPOnly, fw.FIPOnly), addAll(t.fw.FIPPorts, fw.FIPPorts),
-		addAll(t.fw.Moved, fw.Moved), addAll(t.fw.Swapped, fw.Swapped))
+		addAll(t.fw.Moved, fw.Moved), addAll(t.fw.Swapped, fw.Swapped),
+		addAll(t.fw.Tenants, fw.Tenants), addAll(t.fw.Gateways, fw.Gateways), addAll(t.fw.OwnGateways, fw.OwnGateways),
+		addAll(t.fw.TenantNets, fw.TenantNets))
 }
 
 func (t *table) del(fw desired.Firewall) error {
@@ -121,7 +123,9 @@ func (t *table) del(fw desired.Firewall) error {
 		delAll(t.fw.Ports, fw.Ports), delAll(t.fw.MACs, fw.MACs),
 		delAll(t.fw.Addresses, fw.Addresses), delAll(t.fw.Sources, fw.Sources),
 		delAll(t.fw.FIPOnly, fw.FIPOnly), delAll(t.fw.FIPPorts, fw.FIPPorts),
-		delAll(t.fw.Moved, fw.Moved), delAll(t.fw.Swapped, fw.Swapped))
+		delAll(t.fw.Moved, fw.Moved), delAll(t.fw.Swapped, fw.Swapped),
+		delAll(t.fw.Tenants, fw.Tenants), delAll(t.fw.Gateways, fw.Gateways), delAll(t.fw.OwnGateways, fw.OwnGateways),
+		delAll(t.fw.TenantNets, fw.TenantNets))
 }
 
 // addAll adds elements; the same key with another value is EEXIST, the very
@@ -179,6 +183,7 @@ func clone(fw desired.Firewall) desired.Firewall {
 		Ports: copyMap(fw.Ports), MACs: copyMap(fw.MACs), Addresses: copyMap(fw.Addresses), Sources: copyMap(fw.Sources),
 		FIPOnly: copyMap(fw.FIPOnly), FIPPorts: copyMap(fw.FIPPorts),
 		Moved: copyMap(fw.Moved), Swapped: copyMap(fw.Swapped),
+		Tenants: copyMap(fw.Tenants), Gateways: copyMap(fw.Gateways), OwnGateways: copyMap(fw.OwnGateways), TenantNets: copyMap(fw.TenantNets),
 	}
 }
 

@@ -51,7 +51,8 @@ type Host struct {
 
 type link struct {
 	name, alias, mac, master string
-	bridge, up, localnet     bool
+	bridge, up               bool
+	localnet, ownARP         bool
 	mtu                      int
 	addrs                    map[string]bool
 	marked                   map[string]bool // addresses with our mark, on others' links

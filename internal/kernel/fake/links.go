@@ -38,7 +38,7 @@ func (l *Links) Observe(context.Context) (desired.Observed, error) {
 			switch {
 			case !ours:
 			case k.bridge:
-				b := desired.Bridge{Name: name, Network: owner, MAC: k.mac, MTU: k.mtu, RouteLocalnet: k.localnet, Plain: strings.HasPrefix(owner, "nic:") && k.up}
+				b := desired.Bridge{Name: name, Network: owner, MAC: k.mac, MTU: k.mtu, RouteLocalnet: k.localnet, OwnARP: k.ownARP, Plain: strings.HasPrefix(owner, "nic:") && k.up}
 				if k.up { // one that is down has no address in effect
 					b.Addrs = k.prefixes()
 				}
@@ -81,7 +81,7 @@ func (l *Links) EnsureBridge(_ context.Context, b *desired.Bridge) error {
 		}
 	}
 	return l.correct(b.Name, b.Name, func() map[string]*link { return h.links }, wish{
-		mac: b.MAC, mtu: b.MTU, addrs: b.Addrs, localnet: b.RouteLocalnet, others: b.Plain,
+		mac: b.MAC, mtu: b.MTU, addrs: b.Addrs, localnet: b.RouteLocalnet, ownARP: b.OwnARP, others: b.Plain,
 	})
 }
 
@@ -118,6 +118,7 @@ type wish struct {
 	addrs    []netip.Prefix
 	localnet bool
 	others   bool // addresses of others stay
+	ownARP   bool
 }
 
 // correct brings a link of a host or namespace to what is wished, a change at
@@ -181,6 +182,9 @@ func (w wish) next(k *link) (string, func(*link) error) {
 		if !w.others && !slices.Contains(w.addrs, have) {
 			return "address del " + have.String(), func(k *link) error { delete(k.addrs, have.String()); return nil }
 		}
+	}
+	if w.ownARP != k.ownARP {
+		return fmt.Sprint("arp_ignore ", w.ownARP), func(k *link) error { k.ownARP = w.ownARP; return nil }
 	}
 	if w.localnet != k.localnet {
 		return fmt.Sprint("route_localnet ", w.localnet), func(k *link) error { k.localnet = w.localnet; return nil }

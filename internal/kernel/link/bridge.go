@@ -63,6 +63,9 @@ func (h *Host) ensureBridge(b *desired.Bridge) error {
 	if err := setSysctl("net/ipv4/conf/"+b.Name+"/route_localnet", bit(b.RouteLocalnet)); err != nil {
 		return err
 	}
+	if err := setSysctl("net/ipv4/conf/"+b.Name+"/arp_ignore", bit(b.OwnARP)); err != nil {
+		return err
+	}
 	if b.NoRedirects {
 		if err := noRedirects(b.Name); err != nil {
 			return err

@@ -91,9 +91,10 @@ func observedBridge(l netlink.Link, network string, addrs []netip.Prefix) desire
 		addrs = nil
 	}
 	localnet, _ := getSysctl("net/ipv4/conf/" + a.Name + "/route_localnet")
+	ownARP, _ := getSysctl("net/ipv4/conf/" + a.Name + "/arp_ignore")
 	return desired.Bridge{
 		Name: a.Name, Network: network, MAC: a.HardwareAddr.String(), Addrs: sorted(addrs),
-		MTU: a.MTU, RouteLocalnet: localnet == "1",
+		MTU: a.MTU, RouteLocalnet: localnet == "1", OwnARP: ownARP == "1",
 	}
 }
 

@@ -40,6 +40,13 @@ const (
 	setFIPPorts6   = "fip_ports6"
 	mapMoved4      = "moved4"
 	setSwapped4    = "swapped4"
+	setTenants     = "tenants"
+	setGateways4   = "gateways4"
+	setGateways6   = "gateways6"
+	setOwnGates4   = "own_gateways4"
+	setOwnGates6   = "own_gateways6"
+	setTenantNets4 = "tenant_nets4"
+	setTenantNets6 = "tenant_nets6"
 )
 
 // setNames lists those that hold elements of a desired.Firewall.
@@ -48,7 +55,8 @@ func setNames() []string {
 		setGuarded4, setAdmit4, mapMembers4, setAdmitMembers4,
 		setMasquerade4, setMasquerade6, setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
 		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6,
-		setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6, mapMoved4, setSwapped4)
+		setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6, mapMoved4, setSwapped4,
+		setTenants, setGateways4, setGateways6, setOwnGates4, setOwnGates6, setTenantNets4, setTenantNets6)
 }
 
 // ifnameSize is IFNAMSIZ of linux/if.h: 15 characters and a NUL.
@@ -110,6 +118,9 @@ func lay(fw desired.Firewall) (layout, error) {
 		return nil, err
 	}
 	if err := layGroups(l, fw); err != nil {
+		return nil, err
+	}
+	if err := layTenants(l, fw); err != nil {
 		return nil, err
 	}
 	for _, es := range l {
@@ -246,6 +257,40 @@ func unlayMoved(l layout, fw *desired.Firewall) {
 	}
 }
 
+func layTenants(l layout, fw desired.Firewall) error {
+	for name := range fw.Tenants {
+		if err := checkIfname(name); err != nil {
+			return err
+		}
+		l.add(setTenants, element{key: ifname(name), text: strconv.Quote(name)})
+	}
+	for p := range fw.TenantNets {
+		if !p.IsValid() {
+			return errs.New(errs.Invalid, "a tenant's subnet is missing")
+		}
+		p = p.Masked()
+		l.add(pick(p.Addr(), setTenantNets4, setTenantNets6), element{key: p.Addr().AsSlice(), end: after(last(p)), text: p.String()})
+	}
+	for a := range fw.Gateways {
+		if !a.IsValid() {
+			return errs.New(errs.Invalid, "a gateway's address is missing")
+		}
+		l.add(pick(a, setGateways4, setGateways6), element{key: a.AsSlice(), text: a.String()})
+	}
+	for k := range fw.OwnGateways {
+		if err := checkIfname(k.Bridge); err != nil {
+			return err
+		}
+		if !k.Addr.IsValid() {
+			return errs.New(errs.Invalid, "gateway of %s: address missing", k.Bridge)
+		}
+		l.add(pick(k.Addr, setOwnGates4, setOwnGates6), element{
+			key: append(ifname(k.Bridge), k.Addr.AsSlice()...), text: strconv.Quote(k.Bridge) + " . " + k.Addr.String(),
+		})
+	}
+	return nil
+}
+
 // unlay reads elements back.
 func unlay(l layout) desired.Firewall {
 	fw := desired.Firewall{
@@ -253,6 +298,8 @@ func unlay(l layout) desired.Firewall {
 		Masquerade: map[netip.Prefix]struct{}{}, Hairpin: map[desired.HairpinKey]struct{}{},
 		Publish: map[desired.Claim]desired.Target{}, PublishAny: map[desired.PortKey]desired.Target{},
 		FIPIn: map[netip.Addr]netip.Addr{}, FIPOut: map[netip.Addr]netip.Addr{},
+		Tenants: map[string]struct{}{}, Gateways: map[netip.Addr]struct{}{}, OwnGateways: map[desired.GatewayKey]struct{}{},
+		TenantNets: map[netip.Prefix]struct{}{},
 	}
 	unlayMoved(l, &fw)
 	unlayPolicy(l, &fw)
@@ -291,6 +338,18 @@ func unlay(l layout) desired.Firewall {
 	}
 	for _, e := range slices.Concat(l[mapFIPOut4], l[mapFIPOut6]) {
 		fw.FIPOut[addr(e.key)] = addr(e.val)
+	}
+	for _, e := range l[setTenants] {
+		fw.Tenants[name(e.key)] = struct{}{}
+	}
+	for _, e := range slices.Concat(l[setTenantNets4], l[setTenantNets6]) {
+		fw.TenantNets[prefix(addr(e.key), addr(e.end).Prev())] = struct{}{}
+	}
+	for _, e := range slices.Concat(l[setGateways4], l[setGateways6]) {
+		fw.Gateways[addr(e.key)] = struct{}{}
+	}
+	for _, e := range slices.Concat(l[setOwnGates4], l[setOwnGates6]) {
+		fw.OwnGateways[desired.GatewayKey{Bridge: name(e.key[:ifnameSize]), Addr: addr(e.key[ifnameSize:])}] = struct{}{}
 	}
 	return fw
 }

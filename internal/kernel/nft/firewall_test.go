@@ -79,6 +79,13 @@ func sample() desired.Firewall {
 			{Port: "jv1", MAC: "02:42:ac:11:00:02", Addr: netip.MustParseAddr("172.17.0.2")}:             {},
 			{Port: "jvabcdefghijklm", MAC: "02:42:ac:11:00:03", Addr: netip.MustParseAddr("172.17.0.3")}: {},
 		},
+
+		Tenants:    names("jk-a"),
+		TenantNets: map[netip.Prefix]struct{}{netip.MustParsePrefix("172.18.3.0/28"): {}, netip.MustParsePrefix("fd00::/64"): {}},
+		Gateways:   map[netip.Addr]struct{}{netip.MustParseAddr("172.17.0.1"): {}, netip.MustParseAddr("fd00::1"): {}},
+		OwnGateways: map[desired.GatewayKey]struct{}{
+			{Bridge: "jk-a", Addr: netip.MustParseAddr("172.18.3.1")}: {}, {Bridge: "jk-a", Addr: netip.MustParseAddr("fd00::1")}: {},
+		},
 	}
 }
 

@@ -67,7 +67,13 @@ func ourSet(name string) *nftables.Set {
 
 // plainInterval tells the sets of which the kernel keeps the marks where
 // ranges start and end; in concatenated ones an element holds both.
-func plainInterval(set string) bool { return set == setMasquerade4 || set == setMasquerade6 }
+func plainInterval(set string) bool {
+	switch set {
+	case setMasquerade4, setMasquerade6, setTenantNets4, setTenantNets6:
+		return true
+	}
+	return false
+}
 
 // nftaSetElemKeyEnd is NFTA_SET_ELEM_KEY_END of linux/netfilter/nf_tables.h.
 const nftaSetElemKeyEnd = 10
