@@ -143,10 +143,10 @@ func (h *Host) announceOn(l netlink.Link, addr netip.Addr) {
 	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err == nil {
-		err = send(announcement{fd, l.Attrs().Index, [][]byte{arpAnnouncement(mac, addr)}})
+		err = send(announcement{fd, l.Attrs().Index, []frame{announcementOf(mac, addr, true)}})
 	}
 	if err != nil && !errors.Is(err, unix.ENETDOWN) {
-		h.log.Warn("no gratuitous ARP: neighbours may keep the old one for a while", "address", addr, "device", l.Attrs().Name, "error", err)
+		h.log.Warn("address not announced: neighbours may keep the old MAC address for a while", "address", addr, "device", l.Attrs().Name, "error", err)
 	}
 }
 

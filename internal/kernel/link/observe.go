@@ -87,7 +87,7 @@ func observedBridge(l netlink.Link, network string, addrs []netip.Prefix) desire
 	if PlainBridge(l) {
 		return desired.Bridge{Name: a.Name, Network: network, MAC: a.HardwareAddr.String(), MTU: a.MTU, Plain: up(l), OVS: l.Type() == "openvswitch"}
 	}
-	if !up(l) || !forwards(a.Name) {
+	if !up(l) || !forwards(a.Name) || hasIPv6(addrs) && !forwards6() {
 		addrs = nil
 	}
 	localnet, _ := getSysctl("net/ipv4/conf/" + a.Name + "/route_localnet")

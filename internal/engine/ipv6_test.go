@@ -1,0 +1,106 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackstay/jackstay/internal/errs"
+	"github.com/jackstay/jackstay/internal/model"
+)
+
+// withIPv6 asks for IPv6, with these subnets.
+func withIPv6(subnets ...string) func(*model.NetworkRequest) {
+	return func(r *model.NetworkRequest) {
+		yes := true
+		r.EnableIPv6 = &yes
+		for _, s := range subnets {
+			r.Subnets = append(r.Subnets, model.SubnetRequest{Prefix: s})
+		}
+	}
+}
+
+// A network with IPv6 has one subnet of each family; what is not given is taken
+// from the pools: for IPv6 from this host's own /48, which stays.
+func TestSubnetsOfIPv6Networks(t *testing.T) {
+	r := newWorld(t).engine()
+	id := r.Snapshot().NetworkNames[model.DefaultNetwork]
+	ula := netip.MustParsePrefix("fd" + id[:2] + ":" + id[2:6] + ":" + id[6:10] + "::/48").Masked()
+	subnets := func(name string, mods ...func(*model.NetworkRequest)) []model.Subnet {
+		id := r.network(t, name, mods...)
+		return r.Snapshot().Networks[id].Subnets
+	}
+	second := func(p netip.Prefix) netip.Addr { return p.Addr().Next() }
+
+	a := subnets("a", withIPv6())
+	if len(a) != 2 || !a[0].Prefix.Addr().Is4() || a[1].Prefix != netip.PrefixFrom(ula.Addr(), 64) || a[1].Gateway != second(a[1].Prefix) {
+		t.Fatalf("subnets %v, want one of IPv4 and the first /64 of %s", a, ula)
+	}
+	b := subnets("b", withIPv6())
+	if b[1].Prefix == a[1].Prefix || !ula.Contains(b[1].Prefix.Addr()) || b[1].Prefix.Bits() != 64 {
+		t.Errorf("the second network has %v", b)
+	}
+	if c := subnets("c", withIPv6("2001:db8:5::/64")); len(c) != 2 || !c[0].Prefix.Addr().Is4() || c[1].Prefix.String() != "2001:db8:5::/64" {
+		t.Errorf("with an IPv6 subnet: %v", c)
+	}
+	if d := subnets("d", withIPv6("2001:db8:6::/64", "10.77.0.0/24")); d[0].Prefix.String() != "10.77.0.0/24" || d[1].Prefix.String() != "2001:db8:6::/64" {
+		t.Errorf("with both: %v, want IPv4's first", d)
+	}
+	if e := subnets("e", withIPv6("10.78.0.0/24")); e[0].Prefix.String() != "10.78.0.0/24" || !ula.Contains(e[1].Prefix.Addr()) {
+		t.Errorf("with an IPv4 subnet: %v", e)
+	}
+	if f := subnets("f"); len(f) != 1 || !f[0].Prefix.Addr().Is4() {
+		t.Errorf("without --ipv6: %v", f)
+	}
+}
+
+// Pools of one family leave the other's as they are.
+func TestPoolsOfOneFamily(t *testing.T) {
+	r := newWorld(t).engine(func(o *Options) { o.Pools = []model.AddressPool{{Base: "fd12:3456:789a::/48", Size: 64}} })
+	id := r.network(t, "a", withIPv6())
+	got := r.Snapshot().Networks[id].Subnets
+	if len(got) != 2 || !strings.HasPrefix(got[0].Prefix.String(), "172.") || got[1].Prefix.String() != "fd12:3456:789a::/64" {
+		t.Errorf("%v", got)
+	}
+}
+
+// A container has an address of each family: the lowest free one, or that asked
+// for, and no other's; it keeps what it has.
+func TestIPv6Addresses(t *testing.T) {
+	r := newWorld(t).engine()
+	r.network(t, "six", withIPv6("fd00:6::/64"), func(q *model.NetworkRequest) {
+		q.Subnets[0].Gateway, q.Subnets[0].Reserved = "fd00:6::ff", map[string]string{"printer": "fd00:6::2"}
+	})
+	r.network(t, "four")
+	c := r.create(t, "cc", "", onNetwork("six"))
+	d := r.create(t, "cd", "", onNetwork("six"), endpoint(model.EndpointRequest{Network: "six", IPv6: netip.MustParseAddr("fd00:6::9")}))
+	addr := func(id string) string { return r.Snapshot().ByContainer[id][0].IPv6.String() }
+	if got := addr(c); got != "fd00:6::1/64" {
+		t.Errorf("c has %s", got)
+	}
+	if got := addr(d); got != "fd00:6::9/64" {
+		t.Errorf("d has %s", got)
+	}
+	x := r.create(t, "cx", "", onNetwork("four"))
+	for addr, want := range map[string]string{
+		"fd00:6::9":         "Address already in use: fd00:6::9",
+		"fd00:6::ff":        "it is the gateway of network six",
+		"fd00:6::2":         "it is the auxiliary address printer",
+		"fd00:7::2":         "It does not belong to any of this network's subnets",
+		"::ffff:172.18.0.9": "invalid IPv6 address",
+	} {
+		err := r.ConnectNetwork(t.Context(), "six", x, model.EndpointRequest{IPv6: netip.MustParseAddr(addr)})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", addr, err, want)
+		}
+	}
+	err := r.ConnectNetwork(t.Context(), "four", d, model.EndpointRequest{IPv6: netip.MustParseAddr("fd00:6::9")})
+	if !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "network four has no IPv6: it would have to be made with --ipv6") {
+		t.Errorf("on a network without: %v", err)
+	}
+	leases, err := r.Leases("six")
+	if err != nil || !slices.ContainsFunc(leases, func(l model.Lease) bool { return l.Address.String() == "fd00:6::9" && l.Container == "cd" }) {
+		t.Errorf("leases: %v, %v", leases, err)
+	}
+}
