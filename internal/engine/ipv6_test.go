@@ -104,3 +104,54 @@ func TestIPv6Addresses(t *testing.T) {
 		t.Errorf("leases: %v, %v", leases, err)
 	}
 }
+
+// -p without an address is of both families where the container has both, with
+// the same host port; a binding is taken and given back as one.
+func TestPublishedOnBothFamilies(t *testing.T) {
+	r := newWorld(t).engine()
+	r.network(t, "six", withIPv6())
+	r.network(t, "local", withIPv6(), func(q *model.NetworkRequest) { q.Options = map[string]string{optHostIP: "127.0.0.1"} })
+	ports := func(id string) string { return portWords(r.container(id).Ports) }
+	web := r.runContainer(t, "web", "serve", onNetwork("six"), publish("", 8080, 0, 80), publish("192.0.2.1", 8081, 0, 80), publish("2001:db8::1", 8081, 0, 80), publish("", 0, 0, 81))
+	if got, want := ports(web), "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 192.0.2.1:8081->80/tcp, [2001:db8::1]:8081->80/tcp, 0.0.0.0:32768->81/tcp, [::]:32768->81/tcp"; got != want {
+		t.Errorf("ports %s, want %s", got, want)
+	}
+	if got := ports(r.runContainer(t, "local", "serve", onNetwork("local"), publish("", 8090, 0, 80))); got != "127.0.0.1:8090->80/tcp" {
+		t.Errorf("where the network says one address: %s", got)
+	}
+	four := r.runContainer(t, "four", "serve", publish("", 8091, 0, 80))
+	if got := ports(four); got != "0.0.0.0:8091->80/tcp" {
+		t.Errorf("without IPv6: %s", got)
+	}
+	if _, err := r.AddPorts(t.Context(), four, []model.PortBinding{binding("::", 8092, 0, 80)}); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "can't publish port 80/tcp of container four at ::: it has no IPv6 address; put it on a network made with --ipv6") {
+		t.Errorf("at an IPv6 address of a container without: %v", err)
+	}
+	bad := r.create(t, "bad", "serve", publish("2001:db8::1", 8093, 0, 80))
+	if err := r.StartContainer(t.Context(), bad); !errs.Is(err, errs.Invalid) {
+		t.Errorf("started with a port at an IPv6 address of a container without: %v", err)
+	}
+	if _, err := r.tryCreate(t, "worse", "serve", publish("::1", 8094, 0, 80)); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "host address ::1 of port 80/tcp: ports can't be published there") {
+		t.Errorf("at loopback: %v", err)
+	}
+
+	added, err := r.AddPorts(t.Context(), web, []model.PortBinding{binding("", 8082, 0, 82)})
+	if err != nil || portWords(added) != "0.0.0.0:8082->82/tcp, [::]:8082->82/tcp" {
+		t.Errorf("added %v, %v", added, err)
+	}
+	if _, err := r.AddPorts(t.Context(), web, []model.PortBinding{binding("::", 8082, 0, 83)}); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "container web publishes host port [::]:8082 already, for its port 82/tcp") {
+		t.Errorf("added twice: %v", err)
+	}
+	for _, p := range []model.PublishedPort{
+		{From: 8082, To: 8082, Proto: "tcp"}, {HostIP: netip.IPv6Unspecified(), From: 8080, To: 8080, Proto: "tcp"}, {From: 32768, To: 32768, Proto: "tcp"},
+	} {
+		if err := r.RemovePorts(t.Context(), web, []model.PublishedPort{p}); err != nil {
+			t.Errorf("remove %v: %v", p, err)
+		}
+	}
+	if got := ports(web); got != "192.0.2.1:8081->80/tcp, [2001:db8::1]:8081->80/tcp" {
+		t.Errorf("left: %s", got)
+	}
+	if c := r.container(web); len(c.Host.PortBindings) != 2 {
+		t.Errorf("bindings left: %v", c.Host.PortBindings)
+	}
+}
