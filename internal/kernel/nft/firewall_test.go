@@ -55,8 +55,12 @@ func sample() desired.Firewall {
 		Flows: map[desired.Flow]struct{}{
 			flowOf("172.17.0.2", "172.17.0.3", "tcp", 80, 80): {}, flowOf("172.17.0.2", "172.17.0.3", "tcp", 81, 90): {},
 			flowOf("172.17.0.2", "172.17.0.3", "udp", 80, 80): {}, flowOf("172.17.0.3", "172.17.0.2", "sctp", 1, 65535): {},
+			flowOf("fd00::2", "fd00::3", "tcp", 80, 80): {}, flowOf("fd00::2", "fd00::3", "tcp", 82, 90): {},
 		},
-		Pairs:   map[desired.Pair]struct{}{{From: netip.MustParseAddr("172.17.0.2"), To: netip.MustParseAddr("172.18.3.2")}: {}},
+		Pairs: map[desired.Pair]struct{}{
+			{From: netip.MustParseAddr("172.17.0.2"), To: netip.MustParseAddr("172.18.3.2")}: {},
+			{From: netip.MustParseAddr("fd00::2"), To: netip.MustParseAddr("fd00:1::2")}:     {},
+		},
 		Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {}},
 		Members: map[netip.Addr]uint32{netip.MustParseAddr("172.17.0.2"): 0x01000001, netip.MustParseAddr("172.17.0.3"): 0xfe1212fe},
 		Admit: admissions(
@@ -74,10 +78,12 @@ func sample() desired.Firewall {
 		MACs: map[string]bool{"02:42:ac:11:00:02": false, "02:42:ac:11:00:03": true, "02:00:00:00:00:01": false},
 		Addresses: map[netip.Addr]struct{}{
 			netip.MustParseAddr("172.17.0.1"): {}, netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {},
+			netip.MustParseAddr("fd00::2"): {}, netip.MustParseAddr("fe80::42:acff:fe11:3"): {},
 		},
 		Sources: map[desired.Source]struct{}{
 			{Port: "jv1", MAC: "02:42:ac:11:00:02", Addr: netip.MustParseAddr("172.17.0.2")}:             {},
 			{Port: "jvabcdefghijklm", MAC: "02:42:ac:11:00:03", Addr: netip.MustParseAddr("172.17.0.3")}: {},
+			{Port: "jv1", MAC: "02:42:ac:11:00:02", Addr: netip.MustParseAddr("fd00::2")}:                {},
 		},
 	}
 }
