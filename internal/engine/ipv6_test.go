@@ -155,3 +155,48 @@ func TestPublishedOnBothFamilies(t *testing.T) {
 		t.Errorf("bindings left: %v", c.Host.PortBindings)
 	}
 }
+
+// IPv6 pools, floating IPs and the containers that can have them.
+func TestFloatingIPv6(t *testing.T) {
+	r := newWorld(t).engine()
+	r.network(t, "six", withIPv6("fd00:6::/64"))
+	for _, pool := range []string{"203.0.113.16/30", "2001:db8:1::10/126"} {
+		if _, err := r.AddFIPPool(t.Context(), pool, "eth0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for pool, want := range map[string]string{
+		"fe80::/64": "can't be addresses of containers", "ff02::/64": "can't be addresses of containers", "2001:db8:2::1/64": "did you mean 2001:db8:2::/64?",
+		"2001:db8:1::/64": "overlaps with pool", "::ffff:203.0.113.0/124": "write it as IPv4", "fd00:6::/124": "overlaps with network six",
+	} {
+		if _, err := r.AddFIPPool(t.Context(), pool, "eth0"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("pool %s: %v, want %q", pool, err, want)
+		}
+	}
+	if _, err := r.AllocateFIPs(t.Context(), 1, "2001:db8:9::/64"); !errs.Is(err, errs.NotFound) || !strings.Contains(err.Error(), "fip pool ls") {
+		t.Errorf("of no pool: %v", err)
+	}
+	list, err := r.AllocateFIPs(t.Context(), 2, "2001:db8:1::10/126")
+	if err != nil || list[0].ID() != "2001:db8:1::11" || list[1].ID() != "2001:db8:1::12" {
+		t.Fatalf("allocated %v, %v", list, err)
+	}
+	if _, err := r.AllocateFIPs(t.Context(), 1, "2001:db8:1::10/126"); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("of a full pool: %v", err)
+	}
+	if any, err := r.AllocateFIPs(t.Context(), 1, ""); err != nil || !any[0].Address.Is4() {
+		t.Errorf("of any pool: %v, %v", any, err)
+	}
+	four, web := r.runContainer(t, "four", "serve"), r.runContainer(t, "web", "serve", onNetwork("six"))
+	if err := r.AttachFIP(t.Context(), "2001:db8:1::11", four, false); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "container four has no address of its family: connect it to a network made with --ipv6 first") {
+		t.Errorf("attached to a container without IPv6: %v", err)
+	}
+	if err := r.AttachFIP(t.Context(), "2001:DB8:1::11", web, false); err != nil {
+		t.Error(err)
+	}
+	if err := r.AttachFIP(t.Context(), "203.0.113.17", web, false); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "has the floating IP 2001:db8:1::11 already") {
+		t.Errorf("a second one, of the other family: %v", err)
+	}
+	if f, err := r.DetachFIP(t.Context(), web); err != nil || f.ID() != "2001:db8:1::11" {
+		t.Errorf("detached %v, %v", f, err)
+	}
+}

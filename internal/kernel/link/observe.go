@@ -46,7 +46,9 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 		byIndex[l.Attrs().Index], index[l.Attrs().Name] = l.Attrs().Name, l.Attrs().Index
 	}
 	out.Uprooted = h.parents.changed(index)
-	out.Addresses = floating(list, byIndex)
+	if out.Addresses, err = h.floating(list, byIndex); err != nil {
+		return out, err
+	}
 	for a := range out.Addresses {
 		h.placed.put(a.Addr)
 	}

@@ -170,7 +170,7 @@ func (w *watcher) tookOff(data []byte) bool {
 		return false
 	}
 	for _, a := range attrs {
-		if addr, ok := netip.AddrFromSlice(a.Value); ok && a.Attr.Type == unix.IFA_LOCAL && w.host.placed.has(addr) {
+		if addr, ok := netip.AddrFromSlice(a.Value); ok && (a.Attr.Type == unix.IFA_LOCAL || a.Attr.Type == unix.IFA_ADDRESS) && w.host.placed.has(addr) {
 			return true
 		}
 	}

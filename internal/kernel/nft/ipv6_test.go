@@ -66,7 +66,10 @@ func (p *place) waitFor(t *testing.T, addr string) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s has no %s: %s", p.name, addr, out)
 		}
-		must(t, p.in(func() (err error) { out, err = exec.Command("ip", "-6", "addr", "show", "dev", "eth0").Output(); return err }))
+		must(t, p.in(func() (err error) {
+			out, err = exec.Command("ip", "-6", "addr", "show", "dev", "eth0").Output()
+			return err
+		}))
 	}
 }
 
