@@ -28,11 +28,16 @@ func (p *plan) finishGroups() {
 	for _, c := range p.grouped {
 		mark, let := all.Mark(c), all.Let(c)
 		for _, e := range p.snap.ByContainer[c.ID] {
-			a := inside(e, false)
-			if !a.Is4() || !bridged(p.snap.Networks[e.NetworkID]) {
+			if !bridged(p.snap.Networks[e.NetworkID]) {
 				continue
 			}
-			fw.Guarded[a] = struct{}{}
+			for _, a := range addressesAt(e) {
+				fw.Guarded[a] = struct{}{}
+			}
+			a := inside(e, false) // rules are of IPv4: nothing opens IPv6
+			if !a.Is4() {
+				continue
+			}
 			if mark != 0 {
 				fw.Members[a] = mark
 			}

@@ -61,7 +61,7 @@ func sample() desired.Firewall {
 			{From: netip.MustParseAddr("172.17.0.2"), To: netip.MustParseAddr("172.18.3.2")}: {},
 			{From: netip.MustParseAddr("fd00::2"), To: netip.MustParseAddr("fd00:1::2")}:     {},
 		},
-		Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {}},
+		Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("fd00::2"): {}, netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {}},
 		Members: map[netip.Addr]uint32{netip.MustParseAddr("172.17.0.2"): 0x01000001, netip.MustParseAddr("172.17.0.3"): 0xfe1212fe},
 		Admit: admissions(
 			admission("0.0.0.0", "255.255.255.255", "172.17.0.2", 6, 6, 80, 80), admission("10.0.0.1", "10.0.0.1", "172.17.0.2", 6, 6, 443, 443),

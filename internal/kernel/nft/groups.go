@@ -14,6 +14,7 @@ import (
 // The sets and the map of security groups.
 const (
 	setGuarded4      = "guarded4"
+	setGuarded6      = "guarded6"
 	setAdmit4        = "admit4"
 	mapMembers4      = "members4"
 	setAdmitMembers4 = "admitmembers4"
@@ -21,10 +22,10 @@ const (
 
 func layGroups(l layout, fw desired.Firewall) error {
 	for a := range fw.Guarded {
-		if !a.Is4() {
+		if !a.IsValid() || a.Zone() != "" {
 			return errs.New(errs.Invalid, "address %v can't be guarded by the firewall", a)
 		}
-		l.add(setGuarded4, element{key: a.AsSlice(), text: a.String()})
+		l.add(pick(a, setGuarded4, setGuarded6), element{key: a.AsSlice(), text: a.String()})
 	}
 	for a, mark := range fw.Members {
 		if !a.Is4() || !isMark(mark) {
@@ -84,7 +85,7 @@ func addrRange(first, last netip.Addr) string {
 func unlayGroups(l layout, fw *desired.Firewall) {
 	fw.Guarded, fw.Members = map[netip.Addr]struct{}{}, map[netip.Addr]uint32{}
 	fw.Admit, fw.AdmitMembers = map[desired.Admission]struct{}{}, map[desired.MemberAdmission]struct{}{}
-	for _, e := range l[setGuarded4] {
+	for _, e := range slices.Concat(l[setGuarded4], l[setGuarded6]) {
 		fw.Guarded[addr(e.key)] = struct{}{}
 	}
 	for _, e := range l[mapMembers4] {

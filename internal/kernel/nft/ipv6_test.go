@@ -139,6 +139,7 @@ func TestForgedIPv6(t *testing.T) {
 		return
 	}
 	l, fw := neighbours(t, false)
+	l.places["d4"].run(t, "ip -6 neigh replace fd00:1::3 lladdr 02:00:00:00:01:03 dev eth0") // no question is pending
 	ask := func(source string) string {
 		l.places["d4"].run(t, "ip -6 addr replace "+source+"/128 dev eth0 nodad")
 		defer l.places["d4"].run(t, "ip -6 addr del "+source+"/128 dev eth0")
@@ -161,5 +162,30 @@ func TestForgedIPv6(t *testing.T) {
 		if got := ask(source); got != want {
 			t.Errorf("as %s: %q, want %q", source, got, want)
 		}
+	}
+}
+
+// A container in a security group opens connections by IPv6, and takes none.
+func TestGuardedIPv6(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	l, fw := neighbours(t, false)
+	port := fw.Ports["vd3"]
+	port.Routed = true
+	fw.Ports["vd3"], fw.MACs[port.MAC] = port, true
+	fw.Guarded = map[netip.Addr]struct{}{netip.MustParseAddr("fd00:1::3"): {}, netip.MustParseAddr("fe80::ff:fe00:103"): {}}
+	local := "[fe80::ff:fe00:103"
+	l.matrix("no table", []probe{{"d2", "[fd00:1::3]:80", "d3 sees fd00:1::2"}, {"d2", l.places["d2"].zoned(t, local[1:]) + ":80", "d3 sees fe80::ff:fe00:102"}})
+	must(t, newFirewall(t).Load(t.Context(), fw))
+	for _, brnf := range []string{"1", "0"} {
+		for _, s := range []string{"iptables", "ip6tables"} {
+			l.host.sysctl(t, "bridge/bridge-nf-call-"+s, brnf)
+		}
+		l.matrix("guarded, br_netfilter "+brnf, []probe{
+			{"d2", "[fd00:1::3]:80", ""}, {"host", "[fd00:1::3]:80", "d3 sees fd00:1::1"},
+			{"d2", l.places["d2"].zoned(t, local[1:]) + ":80", ""},
+			{"d3", "[fd00:1::2]:80", "d2 sees fd00:1::3"}, {"d4", "[fd00:1::2]:80", "d2 sees fd00:1::4"},
+		})
 	}
 }
