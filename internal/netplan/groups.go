@@ -31,27 +31,33 @@ func (p *plan) finishGroups() {
 			if !bridged(p.snap.Networks[e.NetworkID]) {
 				continue
 			}
-			for _, a := range addressesAt(e) {
+			if e.IPv6.IsValid() {
+				fw.Guarded[linkLocal(e.MAC)] = struct{}{} // nothing lets in to it
+			}
+			for _, v6 := range [...]bool{false, true} {
+				a := inside(e, v6)
+				if !a.IsValid() {
+					continue
+				}
 				fw.Guarded[a] = struct{}{}
+				if mark != 0 {
+					fw.Members[a] = mark
+				}
+				admit(fw, a, let)
 			}
-			a := inside(e, false) // rules are of IPv4: nothing opens IPv6
-			if !a.Is4() {
-				continue
-			}
-			if mark != 0 {
-				fw.Members[a] = mark
-			}
-			admit(fw, a, let)
 		}
 	}
 }
 
 // admit enters what a container's groups let in at one of its addresses.
 func admit(fw *desired.Firewall, to netip.Addr, let groups.Let) {
+	v6 := to.Is6()
 	for _, s := range let.From {
-		fw.Admit[desired.Admission{From: s.First, FromLast: s.Last, To: to, Span: desired.Span(s.Span)}] = struct{}{}
+		if s.First.Is6() == v6 {
+			fw.Admit[desired.Admission{From: s.First, FromLast: s.Last, To: to, Span: desired.Span(s.Span.Of(v6))}] = struct{}{}
+		}
 	}
 	for _, m := range let.Members {
-		fw.AdmitMembers[desired.MemberAdmission{Mark: m.Mark, To: to, Span: desired.Span(m.Span)}] = struct{}{}
+		fw.AdmitMembers[desired.MemberAdmission{Mark: m.Mark, To: to, Span: desired.Span(m.Span.Of(v6))}] = struct{}{}
 	}
 }

@@ -94,3 +94,33 @@ func TestFloatingIPv6(t *testing.T) {
 		t.Errorf("in %v, out %v, addresses %v", s.Firewall.FIPIn, s.Firewall.FIPOut, s.Addresses)
 	}
 }
+
+// Security groups let in by both families what names neither.
+func TestGroupsOfIPv6(t *testing.T) {
+	w := newWorld()
+	w.network("n", "dev", "10.1.0.0/24")
+	c := w.container("aaaaaaaaaaaa", "cc")
+	e := w.join(c, "n", "10.1.0.2")
+	e.MAC = "02:42:0a:01:00:02"
+	w.six("n", "fd00:1::/64", e)
+	w.SecurityGroups = map[string]*model.SecurityGroup{"g": {ID: "g", Rules: []model.GroupRule{
+		{Proto: "icmp", Source: netip.MustParsePrefix("0.0.0.0/0")}, {Proto: "tcp", First: 80, Last: 80, Group: "g"},
+	}}}
+	c.SecurityGroups = []string{"g"}
+	fw := Plan(w.snapshot(), facts()).Firewall
+	if len(fw.Guarded) != 3 { // the link-local address too, which nothing lets in to
+		t.Errorf("guarded: %v", fw.Guarded)
+	}
+	six := netip.MustParseAddr("fd00:1::2")
+	if fw.Members[six] == 0 || fw.Members[six] != fw.Members[e.IPv4.Addr()] || len(fw.Members) != 2 {
+		t.Errorf("members: %v", fw.Members)
+	}
+	for a := range fw.Admit {
+		if want := map[bool]uint8{true: 58, false: 1}[a.To.Is6()]; a.FirstProto != want || a.From.Is6() != a.To.Is6() {
+			t.Errorf("admitted: %v", a)
+		}
+	}
+	if len(fw.Admit) != 2 || len(fw.AdmitMembers) != 2 {
+		t.Errorf("admissions %v, of members %v", fw.Admit, fw.AdmitMembers)
+	}
+}

@@ -184,6 +184,24 @@ func TestIPv6Policy(t *testing.T) {
 		t.Errorf("without the link: %q", got)
 	}
 
+	// Security groups let in what their rules say, by IPv6 too.
+	h.J("sg", "create", "--rule", "tcp:8000:fd00:d::20", "--rule", "udp:8000", "front")
+	serve(h, "friend", "--net", "lan", "--ip6", "fd00:d::20")
+	serve(h, "guarded", "--net", "lan", "--ip6", "fd00:d::21")
+	h.J("sg", "attach", "front", "guarded")
+	for _, c := range []struct{ from, to, addr, want string }{
+		{"friend", "guarded", "[fd00:d::21]:8000", "guarded"}, {"friend", "guarded", "guarded:8000", "guarded"},
+		{"guarded", "friend", "[fd00:d::20]:8000", "friend"},
+	} {
+		if got := get(h, c.from, c.addr); got != c.want {
+			t.Errorf("security group: from %s to %s: %q, want %q", c.from, c.addr, got, c.want)
+		}
+	}
+	serve(h, "stranger", "--net", "lan", "--ip6", "fd00:d::22")
+	if got, udp := get(h, "stranger", "[fd00:d::21]:8000"), get(h, "stranger", "udp:[fd00:d::21]:8000"); got != "" || udp != "guarded" {
+		t.Errorf("security group: a stranger got %q by tcp and %q by udp", got, udp)
+	}
+
 	h.J("run", "-d", "--name", "victim", "--net", "lan", "--ip6", "fd00:d::10", "busybox", "probe", "hear", "9000")
 	serve(h, "owner", "--net", "lan", "--ip6", "fd00:d::11")
 	h.J("run", "-d", "--name", "forger", "--net", "lan", "--ip6", "fd00:d::12", "busybox", "sleep", "1000")

@@ -165,7 +165,8 @@ func TestForgedIPv6(t *testing.T) {
 	}
 }
 
-// A container in a security group opens connections by IPv6, and takes none.
+// A container in a security group opens connections by IPv6, and takes those
+// that its rules let in.
 func TestGuardedIPv6(t *testing.T) {
 	if !alone(t) {
 		return
@@ -187,5 +188,22 @@ func TestGuardedIPv6(t *testing.T) {
 			{"d2", l.places["d2"].zoned(t, local[1:]) + ":80", ""},
 			{"d3", "[fd00:1::2]:80", "d2 sees fd00:1::3"}, {"d4", "[fd00:1::2]:80", "d2 sees fd00:1::4"},
 		})
+	} // By address, by membership, and by ICMP, whose number is another in IPv6.
+	const mark = 0x01000001
+	fw.Members = map[netip.Addr]uint32{netip.MustParseAddr("fd00:1::4"): mark}
+	fw.Admit = admissions(admission("fd00:1::", "fd00:1::2", "fd00:1::3", 6, 6, 80, 80), admission("fd00:1::2", "fd00:1::2", "fd00:1::3", 58, 58, 0, 65535))
+	fw.AdmitMembers = map[desired.MemberAdmission]struct{}{memberAdmission(mark, "fd00:1::3", 17, 80): {}}
+	must(t, newFirewall(t).Load(t.Context(), fw))
+	for _, c := range []struct{ from, proto, want string }{
+		{"d2", "tcp", "d3 sees fd00:1::2"}, {"d2", "udp", ""}, {"d4", "tcp", ""}, {"d4", "udp", "d3 sees fd00:1::4"},
+	} {
+		if got := l.places[c.from].ask(c.proto, "[fd00:1::3]:80"); got != c.want {
+			t.Errorf("%s by %s: %q, want %q", c.from, c.proto, got, c.want)
+		}
+	}
+	for from, passes := range map[string]bool{"d2": true, "d4": false} {
+		if out := l.answers(from, "fd00:1::3"); strings.Contains(out, "bytes from fd00:1::3") != passes {
+			t.Errorf("pings of %s pass: %v, want %v\n%s", from, !passes, passes, out)
+		}
 	}
 }
