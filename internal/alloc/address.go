@@ -41,12 +41,8 @@ func lowest(n *model.Network, v6 bool, used func(netip.Addr) bool) (netip.Prefix
 			return netip.PrefixFrom(a, s.Prefix.Bits()), nil
 		}
 	}
-	version := 4
-	if v6 {
-		version = 6
-	}
 	return netip.Prefix{}, errs.New(errs.Unavailable,
-		"no available IPv%d addresses on this network's address pools: %s (%s)", version, n.Name, n.ID)
+		"no available IPv%d addresses on this network's address pools: %s (%s)", version(v6), n.Name, n.ID)
 }
 
 // lowestOf gives the lowest free address of one subnet, or the zero one.

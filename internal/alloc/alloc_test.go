@@ -256,6 +256,9 @@ func TestSubnet(t *testing.T) {
 		{name: "pool of one", pools: []model.AddressPool{{Base: "10.10.0.0/24", Size: 24}}, want: "10.10.0.0/24"},
 		{name: "end of the address space", pools: []model.AddressPool{{Base: "255.255.255.0/24", Size: 25}}, taken: []string{"255.255.255.0/24"}},
 		{name: "IPv6", pools: []model.AddressPool{{Base: "fd00::/8", Size: 64}}, taken: []string{"fd00::/16"}, want: "fd01::/64"},
+		{name: "IPv6 of pools of both", pools: []model.AddressPool{{Base: "10.0.0.0/8", Size: 24}, {Base: "fd00::/48", Size: 64}}, want: "fd00::/64"},
+		{name: "IPv4 of pools of both", pools: []model.AddressPool{{Base: "fd00::/48", Size: 64}, {Base: "10.0.0.0/8", Size: 24}}, want: "10.0.0.0/24"},
+		{name: "IPv6 of pools without", pools: DefaultPools()},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -267,7 +270,11 @@ func TestSubnet(t *testing.T) {
 			for _, s := range tt.taken {
 				taken = append(taken, netip.MustParsePrefix(s))
 			}
-			got, err := Subnet(pools, taken)
+			pick := Subnet
+			if strings.HasPrefix(tt.name, "IPv6") {
+				pick = Subnet6
+			}
+			got, err := pick(pools, taken)
 			if (err != nil) != (tt.want == "") || err == nil && got.String() != tt.want {
 				t.Errorf("got %v, %v, want %s", got, err, tt.want)
 			}
@@ -343,5 +350,17 @@ func TestCheckOverlap(t *testing.T) {
 	err := CheckOverlap(network("10.0.5.0/24", "10.0.5.1").Subnets, networks)
 	if !errs.Is(err, errs.Forbidden) || !strings.Contains(err.Error(), "Pool overlaps with other one on this address space") || !strings.Contains(err.Error(), "dev") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestULAPool(t *testing.T) {
+	const id = "0123456789abcdef"
+	if got, err := ULAPool(id); err != nil || got != (model.AddressPool{Base: "fd01:2345:6789::/48", Size: 64}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, id := range []string{"", "012345678", "xyzxyzxyzxyz"} {
+		if got, err := ULAPool(id); !errs.Is(err, errs.Invalid) {
+			t.Errorf("of %q: %v, %v, want invalid", id, got, err)
+		}
 	}
 }

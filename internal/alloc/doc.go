@@ -8,6 +8,6 @@
 //	mac := alloc.MAC(p.Addr());  mac, err := alloc.ParseMAC("02:42:…")
 //	subnets, err := alloc.ParseSubnets(request);   err = alloc.CheckOverlap(subnets, snap.Networks)
 //	subnet, err := alloc.Subnet(alloc.DefaultPools(), prefixes)
-//	ports := alloc.NewPorts(snap, c.ID);           m, err := ports.Pick(binding, n.HostIP, c.Remembered)
+//	ports := alloc.NewPorts(snap, c.ID);           ms, err := ports.Pick(binding, []netip.Addr{n.HostIP}, c.Remembered)
 //	name := alloc.Name(taken);                     id := alloc.ID()
 package alloc

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"slices"
 
 	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
@@ -92,57 +93,70 @@ func (p *Ports) set(at pool) *portSet {
 	return s
 }
 
-// Pick chooses the host port of one -p. A binding without an address takes
-// hostIP, and without that every address. A port that may be chosen is the one
+// Pick chooses the host port of one -p, the same one on each of these addresses,
+// which are at most one of each family. A port that may be chosen is the one
 // remembered for the same container port if it is free, else the next after the
 // highest held. A held one is errs.Conflict and names its holder.
-func (p *Ports) Pick(b model.PortBinding, hostIP netip.Addr, remembered []model.PortMapping) (model.PortMapping, error) {
-	ip := b.HostIP
-	if !ip.IsValid() {
-		ip = hostIP
+func (p *Ports) Pick(b model.PortBinding, ips []netip.Addr, remembered []model.PortMapping) ([]model.PortMapping, error) {
+	ms := make([]model.PortMapping, len(ips))
+	for i, ip := range ips {
+		ms[i] = model.PortMapping{HostIP: ip.Unmap(), Port: b.Port}
 	}
-	if !ip.IsValid() {
-		ip = netip.IPv4Unspecified()
-	}
-	m := model.PortMapping{HostIP: ip.Unmap(), HostPort: b.HostPort, Port: b.Port}
 	if b.HostPort != 0 && b.HostPortEnd <= b.HostPort {
-		return p.fixed(m)
+		return p.fixed(at(ms, b.HostPort))
 	}
 	from, to := b.HostPort, b.HostPortEnd
 	if from == 0 {
 		from, to = FirstEphemeral, LastEphemeral
 	}
 	for _, r := range remembered {
-		if r.Port == m.Port && r.HostIP == m.HostIP && r.HostPort >= from && r.HostPort <= to && p.free(r.Key()) {
-			return p.take(r), nil
+		if r.Port == b.Port && r.HostIP == ms[0].HostIP && r.HostPort >= from && r.HostPort <= to && p.allFree(at(ms, r.HostPort)) {
+			return p.take(ms), nil
 		}
 	}
-	return p.anyOf(m, from, to)
+	return p.anyOf(ms, from, to)
 }
 
-func (p *Ports) fixed(m model.PortMapping) (model.PortMapping, error) {
-	if p.free(m.Key()) {
-		return p.take(m), nil
+// at gives all the mappings one host port.
+func at(ms []model.PortMapping, port uint16) []model.PortMapping {
+	for i := range ms {
+		ms[i].HostPort = port
 	}
-	err := fmt.Errorf("Bind for %s failed: port is already allocated", netip.AddrPortFrom(m.HostIP, m.HostPort)) //nolint:staticcheck // Docker's words
-	if name := p.owner(p.holder(m.Key())); name != "" {
-		err = fmt.Errorf("%w to container %s", err, name)
+	return ms
+}
+
+func (p *Ports) fixed(ms []model.PortMapping) ([]model.PortMapping, error) {
+	for _, m := range ms {
+		if p.free(m.Key()) {
+			continue
+		}
+		err := fmt.Errorf("Bind for %s failed: port is already allocated", netip.AddrPortFrom(m.HostIP, m.HostPort)) //nolint:staticcheck // Docker's words
+		if name := p.owner(p.holder(m.Key())); name != "" {
+			err = fmt.Errorf("%w to container %s", err, name)
+		}
+		return nil, errs.Wrap(errs.Conflict, err)
 	}
-	return model.PortMapping{}, errs.Wrap(errs.Conflict, err)
+	return p.take(ms), nil
 }
 
 // anyOf takes a free port of a range, starting behind the highest one held, so
 // that a port just given back is not the next one's.
-func (p *Ports) anyOf(m model.PortMapping, from, to uint16) (model.PortMapping, error) {
-	start := p.set(poolOf(m.Key())).after(from, to)
+func (p *Ports) anyOf(ms []model.PortMapping, from, to uint16) ([]model.PortMapping, error) {
+	start := from
+	for _, m := range ms {
+		start = max(start, p.set(poolOf(m.Key())).after(from, to))
+	}
 	n := int(to) - int(from) + 1
 	for i := range n {
-		m.HostPort = from + uint16((int(start)-int(from)+i)%n)
-		if p.free(m.Key()) {
-			return p.take(m), nil
+		if p.allFree(at(ms, from+uint16((int(start)-int(from)+i)%n))) {
+			return p.take(ms), nil
 		}
 	}
-	return model.PortMapping{}, errs.New(errs.Conflict, "Bind for %s:%d-%d failed: all ports are allocated", m.HostIP, from, to)
+	return nil, errs.New(errs.Conflict, "Bind for %s:%d-%d failed: all ports are allocated", ms[0].HostIP, from, to)
+}
+
+func (p *Ports) allFree(ms []model.PortMapping) bool {
+	return !slices.ContainsFunc(ms, func(m model.PortMapping) bool { return !p.free(m.Key()) })
 }
 
 // free tells whether nobody holds a port that the kernel would not bind beside
@@ -187,7 +201,9 @@ func (p *Ports) holder(k model.PortKey) string {
 	return ""
 }
 
-func (p *Ports) take(m model.PortMapping) model.PortMapping {
-	p.Avoid(m.Key())
-	return m
+func (p *Ports) take(ms []model.PortMapping) []model.PortMapping {
+	for _, m := range ms {
+		p.Avoid(m.Key())
+	}
+	return ms
 }

@@ -2,6 +2,7 @@ package alloc
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,64 @@ func holding(keys ...model.PortKey) *model.Snapshot {
 		s.Ports[k] = "other"
 	}
 	return s
+}
+
+// pickOne picks a port on one address: the binding's, hostIP, or every one.
+func pickOne(p *Ports, b model.PortBinding, hostIP netip.Addr, remembered []model.PortMapping) (model.PortMapping, error) {
+	ip := any4
+	for _, a := range []netip.Addr{hostIP, b.HostIP} {
+		if a.IsValid() {
+			ip = a
+		}
+	}
+	ms, err := p.Pick(b, []netip.Addr{ip}, remembered)
+	if err != nil {
+		return model.PortMapping{}, err
+	}
+	return ms[0], nil
+}
+
+// A port of both families is the same on both, or none.
+func TestPickBothFamilies(t *testing.T) {
+	tcp80 := model.Port{Number: 80, Proto: "tcp"}
+	remembered := []model.PortMapping{{HostIP: any4, HostPort: 45000, Port: tcp80}, {HostIP: any6, HostPort: 45000, Port: tcp80}}
+	for _, tt := range []struct {
+		name       string
+		held       []model.PortKey
+		from, to   uint16
+		remembered []model.PortMapping
+		want       uint16
+		fails      string
+	}{
+		{name: "fixed", from: 8080, want: 8080},
+		{name: "fixed, IPv6 taken", held: []model.PortKey{held(any6, 8080, "tcp")}, from: 8080, fails: "Bind for [::]:8080 failed: port is already allocated to container db"},
+		{name: "fixed, IPv4 taken", held: []model.PortKey{held(loopback, 8080, "tcp")}, from: 8080, fails: "Bind for 0.0.0.0:8080 failed"},
+		{name: "range", held: []model.PortKey{held(any4, 8000, "tcp"), held(any6, 8001, "tcp")}, from: 8000, to: 8002, want: 8002},
+		{name: "range, none free on both", held: []model.PortKey{held(any4, 8000, "tcp"), held(any6, 8001, "tcp")}, from: 8000, to: 8001, fails: "all ports are allocated"},
+		{name: "random", held: []model.PortKey{held(any4, 40000, "tcp"), held(any6, 41000, "tcp")}, want: 41001},
+		{name: "remembered", remembered: remembered, want: 45000},
+		{name: "remembered, IPv6 taken since", remembered: remembered, held: []model.PortKey{held(any6, 45000, "tcp")}, want: 45001},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := NewPorts(holding(tt.held...), "self")
+			ms, err := p.Pick(model.PortBinding{Port: tcp80, HostPort: tt.from, HostPortEnd: tt.to}, []netip.Addr{any4, any6}, tt.remembered)
+			if tt.fails != "" {
+				if !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), tt.fails) {
+					t.Errorf("got %v, %v, want a conflict with %q", ms, err, tt.fails)
+				}
+				return
+			}
+			want := []model.PortMapping{{HostIP: any4, HostPort: tt.want, Port: tcp80}, {HostIP: any6, HostPort: tt.want, Port: tcp80}}
+			if err != nil || !slices.Equal(ms, want) {
+				t.Fatalf("got %v, %v, want %v", ms, err, want)
+			}
+			for _, ip := range []netip.Addr{any4, any6} {
+				if _, err := pickOne(p, model.PortBinding{Port: tcp80, HostPort: tt.want}, ip, nil); !errs.Is(err, errs.Conflict) {
+					t.Errorf("given twice on %s: %v", ip, err)
+				}
+			}
+		})
+	}
 }
 
 func TestPick(t *testing.T) {
@@ -88,7 +147,7 @@ func TestPick(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.b.Port, tt.want.Port = tcp80, tcp80
-			got, err := NewPorts(holding(tt.held...), "self").Pick(tt.b, tt.hostIP, tt.remembered)
+			got, err := pickOne(NewPorts(holding(tt.held...), "self"), tt.b, tt.hostIP, tt.remembered)
 			if tt.fails != "" {
 				if !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), tt.fails) {
 					t.Errorf("got %v, %v, want a conflict with %q", got, err, tt.fails)
@@ -110,7 +169,7 @@ func TestPicksDoNotMeet(t *testing.T) {
 	remembered := []model.PortMapping{{HostIP: any4, HostPort: 40000, Port: model.Port{Number: 80, Proto: "tcp"}}}
 	var got []uint16
 	for range 3 {
-		m, err := p.Pick(model.PortBinding{Port: model.Port{Number: 80, Proto: "tcp"}}, netip.Addr{}, remembered)
+		m, err := pickOne(p, model.PortBinding{Port: model.Port{Number: 80, Proto: "tcp"}}, netip.Addr{}, remembered)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,10 +178,10 @@ func TestPicksDoNotMeet(t *testing.T) {
 	if got[0] != 40000 || got[1] != 40001 || got[2] != 40002 {
 		t.Errorf("three picks with one port remembered: %v", got)
 	}
-	if _, err := p.Pick(model.PortBinding{HostPort: 40001, Port: model.Port{Number: 1, Proto: "tcp"}}, loopback, nil); !errs.Is(err, errs.Conflict) {
+	if _, err := pickOne(p, model.PortBinding{HostPort: 40001, Port: model.Port{Number: 1, Proto: "tcp"}}, loopback, nil); !errs.Is(err, errs.Conflict) {
 		t.Errorf("picked twice for one container: %v", err)
 	}
-	if m, err := p.Pick(model.PortBinding{HostPort: 32770, Port: model.Port{Number: 1, Proto: "tcp"}}, netip.Addr{}, nil); err != nil {
+	if m, err := pickOne(p, model.PortBinding{HostPort: 32770, Port: model.Port{Number: 1, Proto: "tcp"}}, netip.Addr{}, nil); err != nil {
 		t.Errorf("its own port: %v, %v", m, err)
 	}
 }
@@ -134,7 +193,7 @@ func BenchmarkPickRandom(b *testing.B) {
 		s.Ports[held(any4, uint16(FirstEphemeral+p), "tcp")] = "other"
 	}
 	for b.Loop() {
-		if _, err := NewPorts(s, "self").Pick(model.PortBinding{Port: model.Port{Number: 80, Proto: "tcp"}}, netip.Addr{}, nil); err != nil {
+		if _, err := pickOne(NewPorts(s, "self"), model.PortBinding{Port: model.Port{Number: 80, Proto: "tcp"}}, netip.Addr{}, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package alloc
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 
@@ -38,20 +39,53 @@ func ParsePool(p model.AddressPool) (netip.Prefix, error) {
 // largest is the longest prefix of a usable subnet: gateway and one container.
 func largest(p netip.Prefix) int { return p.Addr().BitLen() - 2 }
 
-// Subnet gives the first piece of the pools that overlaps nothing taken:
+// ULAPool gives where IPv6 networks without --subnet take theirs from: 65,536
+// of 64 bits in a /48 of unique local addresses (RFC 4193 section 3.1), whose 40
+// random bits are the first of seed, the hexadecimal ID of something that stays.
+func ULAPool(seed string) (model.AddressPool, error) {
+	global, err := hex.DecodeString(seed[:min(len(seed), 10)])
+	if err != nil || len(global) != 5 {
+		return model.AddressPool{}, errs.New(errs.Invalid, "no prefix of unique local addresses can be made of the ID %q", seed)
+	}
+	var b [16]byte
+	b[0] = 0xfd
+	copy(b[1:], global)
+	return model.AddressPool{Base: netip.PrefixFrom(netip.AddrFrom16(b), 48).String(), Size: 64}, nil
+}
+
+// Subnet gives the first IPv4 piece of the pools that overlaps nothing taken:
 // networks' subnets and whatever the host has routes for. None left is
 // errs.Unavailable.
 func Subnet(pools []model.AddressPool, taken []netip.Prefix) (netip.Prefix, error) {
+	return subnet(pools, false, taken)
+}
+
+// Subnet6 is Subnet for IPv6.
+func Subnet6(pools []model.AddressPool, taken []netip.Prefix) (netip.Prefix, error) {
+	return subnet(pools, true, taken)
+}
+
+func subnet(pools []model.AddressPool, v6 bool, taken []netip.Prefix) (netip.Prefix, error) {
 	for _, pool := range pools {
 		base, err := ParsePool(pool)
 		if err != nil {
 			return netip.Prefix{}, err
 		}
+		if base.Addr().Is6() != v6 {
+			continue
+		}
 		if p := firstFree(base, pool.Size, taken); p.IsValid() {
 			return p, nil
 		}
 	}
-	return netip.Prefix{}, errs.New(errs.Unavailable, "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network: remove networks that are not used, give this one a --subnet, or start jackstayd with another --default-address-pool")
+	return netip.Prefix{}, errs.New(errs.Unavailable, "could not find an available, non-overlapping IPv%d address pool among the defaults to assign to the network: remove networks that are not used, give this one a --subnet, or start jackstayd with another --default-address-pool", version(v6))
+}
+
+func version(v6 bool) int {
+	if v6 {
+		return 6
+	}
+	return 4
 }
 
 // firstFree gives the first piece of base with size bits that overlaps nothing
@@ -167,7 +201,8 @@ func checkPrefix(p netip.Prefix) error {
 		return fmt.Errorf("invalid subnet %s: write it as IPv4", p)
 	case p.Bits() > largest(p):
 		return fmt.Errorf("invalid subnet %s: it is too small, at most /%d has room for a gateway and a container", p, largest(p))
-	case p.Bits() == 0 || p.Addr().IsMulticast() || p.Addr().IsLoopback() || p.Addr().IsUnspecified():
+	case p.Bits() == 0 || p.Addr().IsMulticast() || p.Addr().IsLoopback() || p.Addr().IsUnspecified() ||
+		p.Addr().Is6() && p.Addr().IsLinkLocalUnicast():
 		return fmt.Errorf("invalid subnet %s: containers can't have addresses of this range", p)
 	}
 	return nil

@@ -404,7 +404,7 @@ func (f *fakeEngine) PruneVolumes(_ context.Context, all bool, keep func(*model.
 }
 func (f *fakeEngine) VolumeSize(context.Context, string) (int64, error) { return 5, nil }
 
-func (f *fakeEngine) AllocateFIPs(_ context.Context, count int) ([]*model.FloatingIP, error) {
+func (f *fakeEngine) AllocateFIPs(_ context.Context, count int, _ string) ([]*model.FloatingIP, error) {
 	return []*model.FloatingIP{{Address: netip.MustParseAddr("203.0.113.17")}}, f.call("fipallocate", count)
 }
 

@@ -46,7 +46,7 @@ func (s *Server) fipAllocate(w *responseWriter, r *request) error {
 	if count == nil {
 		return invalid("the parameter count is missing: how many floating IPs?")
 	}
-	fips, err := s.engine.AllocateFIPs(r.Context(), *count)
+	fips, err := s.engine.AllocateFIPs(r.Context(), *count, r.param("pool"))
 	if err != nil {
 		return err
 	}

@@ -164,8 +164,11 @@ func checkBare(r model.EndpointRequest) error {
 
 func pickAddresses(s *model.Snapshot, n *model.Network, r model.EndpointRequest, ep *model.Endpoint) (err error) {
 	used := alloc.Addresses(s.ByNetwork[n.ID])
-	if r.IPv6.IsValid() && !n.EnableIPv6 {
-		return errs.New(errs.Invalid, "invalid address %s: network %s has no IPv6", r.IPv6, n.Name)
+	switch {
+	case r.IPv6.IsValid() && r.IPv6.Unmap().Is4():
+		return errs.New(errs.Invalid, "invalid IPv6 address: %s", r.IPv6)
+	case r.IPv6.IsValid() && !n.EnableIPv6:
+		return errs.New(errs.Invalid, "invalid address %s: network %s has no IPv6: it would have to be made with --ipv6", r.IPv6, n.Name)
 	}
 	if r.IPv4.IsValid() {
 		if !r.IPv4.Unmap().Is4() {

@@ -13,6 +13,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +42,8 @@ type Options struct {
 	BIP netip.Prefix
 	// NoICC makes the default network one that denies.
 	NoICC bool
-	// Pools are where networks without a subnet get one; empty: the default ones.
+	// Pools are where networks without a subnet get one; without one of IPv4 the
+	// default ones, without one of IPv6 this host's own /48.
 	Pools []model.AddressPool
 	// Bridge is the link name of the default network's bridge; empty: jackstay0.
 	Bridge string
@@ -130,8 +133,8 @@ func New(o Options) (*Engine, error) {
 	if o.RuntimeName == "" {
 		o.RuntimeName = "runc"
 	}
-	if len(o.Pools) == 0 {
-		o.Pools = alloc.DefaultPools()
+	if !slices.ContainsFunc(o.Pools, func(p model.AddressPool) bool { return !strings.Contains(p.Base, ":") }) {
+		o.Pools = slices.Concat(o.Pools, alloc.DefaultPools())
 	}
 	id, err := engineID(filepath.Join(o.Root, "engine-id"))
 	if err != nil {

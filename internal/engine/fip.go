@@ -32,8 +32,9 @@ func findFIP(s *model.Snapshot, ref string) (*model.FloatingIP, error) {
 	return nil, errs.New(errs.NotFound, "no such floating IP: %s; `jackstay fip ls` shows those there are, `jackstay fip allocate 1` makes one", ref)
 }
 
-// AllocateFIPs takes the lowest free addresses of the pools, all or none.
-func (e *Engine) AllocateFIPs(ctx context.Context, count int) ([]*model.FloatingIP, error) {
+// AllocateFIPs takes the lowest free addresses of the pools, all or none; of one
+// pool, if that is named.
+func (e *Engine) AllocateFIPs(ctx context.Context, count int, pool string) ([]*model.FloatingIP, error) {
 	if count < 1 || count > maxAllocate {
 		return nil, errs.New(errs.Invalid, "can't allocate %d floating IPs: the number must be between 1 and %d", count, maxAllocate)
 	}
@@ -43,7 +44,7 @@ func (e *Engine) AllocateFIPs(ctx context.Context, count int) ([]*model.Floating
 	}
 	var out []*model.FloatingIP
 	_, err = e.store.Update(func(tx *store.Tx) error {
-		if out, err = freeFIPs(tx.All(), used, count); err != nil {
+		if out, err = freeFIPsOf(tx.All(), used, count, pool); err != nil {
 			return err
 		}
 		for _, f := range out {
@@ -62,7 +63,30 @@ func (e *Engine) AllocateFIPs(ctx context.Context, count int) ([]*model.Floating
 	return out, nil
 }
 
-// freeFIPs picks count addresses, pool after pool in order of their prefixes.
+// freeFIPsOf picks count addresses of the pool with this prefix, or of all.
+func freeFIPsOf(s *model.Snapshot, used map[netip.Addr]string, count int, pool string) ([]*model.FloatingIP, error) {
+	if pool == "" {
+		return freeFIPs(s, used, count)
+	}
+	prefix, err := fipPrefix(pool)
+	if err != nil {
+		return nil, err
+	}
+	p := s.FIPPools[prefix.String()]
+	if p == nil {
+		return nil, noSuchPool(prefix)
+	}
+	one := *s
+	one.FIPPools = map[string]*model.FIPPool{p.ID(): p}
+	return freeFIPs(&one, used, count)
+}
+
+func noSuchPool(p netip.Prefix) error {
+	return errs.New(errs.NotFound, "no such pool of floating IPs: %s; `jackstay fip pool ls` shows those there are", p)
+}
+
+// freeFIPs picks count addresses, pool after pool in order of their prefixes,
+// those of IPv4 first.
 func freeFIPs(s *model.Snapshot, used map[netip.Addr]string, count int) ([]*model.FloatingIP, error) {
 	if len(s.FIPPools) == 0 {
 		return nil, errs.New(errs.Unavailable, "there is no pool of floating IPs: add one with `jackstay fip pool add CIDR --dev DEVICE`")
@@ -219,6 +243,10 @@ func (m *move) refuse(s *model.Snapshot, f *model.FloatingIP, c *model.Container
 		return errs.New(errs.Conflict, "can't attach floating IP %s: container %s is on no bridge network (its network mode is %s)",
 			f.Address, c.Name, c.Host.NetworkMode)
 	}
+	if !hasFamily(s, c, f.Address.Is6()) {
+		return errs.New(errs.Conflict, "can't attach floating IP %s: container %s has no address of its family: connect it to a network made with --ipv6 first",
+			f.Address, c.Name)
+	}
 	if m.force {
 		return nil
 	}
@@ -236,6 +264,12 @@ func hasBridge(s *model.Snapshot, c *model.Container) bool {
 		n := s.Networks[ep.NetworkID]
 		return n != nil && n.Driver == model.DriverBridge && ep.IPv4.IsValid()
 	})
+}
+
+// hasFamily tells whether a container has an address that a floating IP of this
+// family can lead to.
+func hasFamily(s *model.Snapshot, c *model.Container, v6 bool) bool {
+	return !v6 || hasIPv6(s, c)
 }
 
 // DetachFIP takes a container's floating IP away and gives it.

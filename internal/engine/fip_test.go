@@ -14,7 +14,7 @@ import (
 // fips allocates and gives the addresses.
 func (r *rig) fips(t *testing.T, count int) string {
 	t.Helper()
-	list, err := r.AllocateFIPs(t.Context(), count)
+	list, err := r.AllocateFIPs(t.Context(), count, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestAllocateFIPs(t *testing.T) {
 	} {
 		r := fipRig(t, strings.Fields(tc.pools)...)
 		n := len(strings.Fields(tc.want))
-		if _, err := r.AllocateFIPs(t.Context(), n+1); !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), fmt.Sprintf("have %d free", n)) {
+		if _, err := r.AllocateFIPs(t.Context(), n+1, ""); !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), fmt.Sprintf("have %d free", n)) {
 			t.Errorf("%s: one too many: %v", tc.pools, err)
 		}
 		if len(r.Snapshot().FIPs) != 0 {
@@ -64,7 +64,7 @@ func TestAllocateFIPs(t *testing.T) {
 			t.Errorf("%s: after a release %s, want %s", tc.pools, got, first)
 		}
 	}
-	if _, err := fipRig(t).AllocateFIPs(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "fip pool add") {
+	if _, err := fipRig(t).AllocateFIPs(t.Context(), 1, ""); err == nil || !strings.Contains(err.Error(), "fip pool add") {
 		t.Errorf("without a pool: %v", err)
 	}
 }

@@ -58,8 +58,8 @@ func fipPrefix(cidr string) (netip.Prefix, error) {
 	}
 	a := p.Addr()
 	switch {
-	case !a.Is4():
-		return p, errs.New(errs.NotImplemented, "pool %s is IPv6, and containers have no IPv6 addresses that it could lead to (networks are IPv4 only so far): give an IPv4 prefix", p)
+	case a.Is4In6():
+		return p, errs.New(errs.Invalid, "pool %s: write it as IPv4", p)
 	case p != p.Masked():
 		return p, errs.New(errs.Invalid, "pool %s has bits beyond its length: did you mean %s?", p, p.Masked())
 	case p.Bits() < 8 || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.IsUnspecified():
@@ -80,7 +80,7 @@ func (e *Engine) RemoveFIPPool(_ context.Context, cidr string) error {
 	_, err = e.store.Update(func(tx *store.Tx) error {
 		s, n := tx.Snapshot(), 0
 		if s.FIPPools[p.String()] == nil {
-			return errs.New(errs.NotFound, "no such pool of floating IPs: %s; `jackstay fip pool ls` shows those there are", p)
+			return noSuchPool(p)
 		}
 		for _, f := range s.FIPs {
 			if f.Pool == p {

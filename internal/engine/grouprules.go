@@ -96,7 +96,7 @@ func groupRule(s *model.Snapshot, of *model.SecurityGroup, req model.GroupRuleRe
 	return r, nil
 }
 
-// ruleSource reads an address or a prefix; empty: everybody.
+// ruleSource reads an address or a prefix; empty: everybody, of both families.
 func ruleSource(text string) (netip.Prefix, error) {
 	if text == "" {
 		text = "0.0.0.0/0"
@@ -108,8 +108,8 @@ func ruleSource(text string) (netip.Prefix, error) {
 	switch {
 	case err != nil:
 		return p, fmt.Errorf("its source %q is neither an address nor a prefix such as 10.0.0.0/8", text)
-	case !p.Addr().Is4():
-		return p, fmt.Errorf("its source %s: networks have no IPv6 yet, so nobody comes from there; give an IPv4 address, prefix, or a group", p)
+	case p.Addr().Is4In6():
+		return p, fmt.Errorf("its source %s: write it as IPv4", p)
 	case p != p.Masked():
 		return p, fmt.Errorf("its source %s has bits beyond its length: did you mean %s?", p, p.Masked())
 	}

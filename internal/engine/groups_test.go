@@ -59,7 +59,7 @@ func TestGroupRules(t *testing.T) {
 		{"", "the protocol is missing"}, {"gre 0 0", `unknown protocol "gre"`}, {"icmp 8 0", "icmp has no ports here"}, {"any 1 2", "any has no ports here"},
 		{"tcp 90 80", "ports go from 1 to 65535, the lower one first"}, {"tcp 0 80", "ports go from"}, {"tcp 1 65536", "ports go from"}, {"tcp -1 5", "ports go from"},
 		{"tcp 80 0 10.0.0.1/8", "did you mean 10.0.0.0/8?"}, {"tcp 80 0 somewhere", "neither an address nor a prefix"},
-		{"tcp 80 0 2001:db8::/32", "networks have no IPv6 yet"}, {"tcp 80 0 ::1", "networks have no IPv6 yet"}, {"tcp 80 0 =nobody", "no such security group: nobody"},
+		{"tcp 80 0 2001:db8::1/32", "did you mean 2001:db8::/32?"}, {"tcp 80 0 ::ffff:10.0.0.1", "write it as IPv4"}, {"tcp 80 0 =nobody", "no such security group: nobody"},
 	} {
 		_, err := r.CreateSecurityGroup(t.Context(), model.SecurityGroupRequest{Name: "x", Rules: []model.GroupRuleRequest{rule(c.rule)}})
 		if !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "of security group x") {

@@ -27,13 +27,48 @@ func claimPorts(s *model.Snapshot, c *model.Container, avoid map[model.PortKey]b
 	}
 	var out []model.PortMapping
 	for _, b := range bindings(c) {
-		m, err := ports.Pick(b, hostIP(n), c.Remembered)
+		if err := checkFamily(s, c, b); err != nil {
+			return nil, err
+		}
+		ms, err := ports.Pick(b, bindingIPs(s, c, n, b), c.Remembered)
 		if err != nil {
 			return nil, errs.Wrap(errs.KindOf(err), endpointError(c, ep, err))
 		}
-		out = append(out, m)
+		out = append(out, ms...)
 	}
 	return out, nil
+}
+
+// bindingIPs gives the host addresses that a binding means: its own, or the
+// network's; and where that is every one, those of both families that the
+// container has.
+func bindingIPs(s *model.Snapshot, c *model.Container, n *model.Network, b model.PortBinding) []netip.Addr {
+	if b.HostIP.IsValid() {
+		return []netip.Addr{b.HostIP.Unmap()}
+	}
+	ips := []netip.Addr{hostIP(n)}
+	if ips[0] == netip.IPv4Unspecified() && hasIPv6(s, c) {
+		ips = append(ips, netip.IPv6Unspecified())
+	}
+	return ips
+}
+
+// hasIPv6 tells whether a container has an IPv6 address.
+func hasIPv6(s *model.Snapshot, c *model.Container) bool {
+	for _, ep := range s.ByContainer[c.ID] {
+		if ep.IPv6.IsValid() {
+			return true
+		}
+	}
+	return false
+}
+
+// checkFamily refuses to publish at an IPv6 address what has none.
+func checkFamily(s *model.Snapshot, c *model.Container, b model.PortBinding) error {
+	if ip := b.HostIP; ip.IsValid() && ip.Unmap().Is6() && !hasIPv6(s, c) {
+		return errs.New(errs.Invalid, "can't publish port %s of container %s at %s: it has no IPv6 address; put it on a network made with --ipv6", b.Port, c.Name, ip)
+	}
+	return nil
 }
 
 // hostIP is the address -p without one binds on the network.

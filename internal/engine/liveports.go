@@ -82,9 +82,9 @@ func (a *addition) put(tx *store.Tx) error {
 	}
 	a.before, a.added = c, nil
 	next := *c
-	have := bindingPairs(c, hostIP(n))
+	have := bindingPairs(s, c, n)
 	for _, b := range a.bindings {
-		if err := checkNotPublished(c, have, b, bindingIP(b, hostIP(n))); err != nil {
+		if err := checkNotPublished(c, have, b, bindingIPs(s, c, n, b)); err != nil {
 			return err
 		}
 	}
@@ -95,7 +95,7 @@ func (a *addition) put(tx *store.Tx) error {
 	}
 	next.Config.ExposedPorts = model.SortPorts(next.Config.ExposedPorts)
 	if c.Active {
-		if a.added, err = a.pick(s, c, hostIP(n)); err != nil {
+		if a.added, err = a.pick(s, c, n); err != nil {
 			return err
 		}
 		next.Ports = append(slices.Clone(c.Ports), a.added...)
@@ -107,7 +107,7 @@ func (a *addition) put(tx *store.Tx) error {
 
 // pick chooses the host ports, fixed ones first so that a chosen one does not
 // take theirs.
-func (a *addition) pick(s *model.Snapshot, c *model.Container, ip netip.Addr) ([]model.PortMapping, error) {
+func (a *addition) pick(s *model.Snapshot, c *model.Container, n *model.Network) ([]model.PortMapping, error) {
 	ports := alloc.NewPorts(s, c.ID)
 	for _, m := range c.Ports {
 		ports.Avoid(m.Key())
@@ -121,11 +121,14 @@ func (a *addition) pick(s *model.Snapshot, c *model.Container, ip netip.Addr) ([
 			if fixedPort(b) != wantFixed {
 				continue
 			}
-			m, err := ports.Pick(b, ip, nil)
+			if err := checkFamily(s, c, b); err != nil {
+				return nil, err
+			}
+			ms, err := ports.Pick(b, bindingIPs(s, c, n, b), nil)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, m)
+			out = append(out, ms...)
 		}
 	}
 	return out, nil
@@ -184,7 +187,7 @@ func (e *Engine) RemovePorts(ctx context.Context, ref string, ports []model.Publ
 			return err
 		}
 		next := *old
-		if gone, err = withoutPorts(&next, ports, hostIP(n)); err != nil {
+		if gone, err = withoutPorts(tx.Snapshot(), &next, n, ports); err != nil {
 			return err
 		}
 		c = &next
@@ -207,9 +210,9 @@ func (e *Engine) RemovePorts(ctx context.Context, ref string, ports []model.Publ
 }
 
 // withoutPorts takes ports out of a container's record and gives them.
-func withoutPorts(c *model.Container, ports []model.PublishedPort, ip netip.Addr) ([]model.PortMapping, error) {
+func withoutPorts(s *model.Snapshot, c *model.Container, n *model.Network, ports []model.PublishedPort) ([]model.PortMapping, error) {
 	unrollPublishAll(c)
-	pairs := bindingPairs(c, ip)
+	pairs := bindingPairs(s, c, n)
 	gone := map[int]bool{}
 	for _, p := range ports {
 		if p.From == 0 || p.To < p.From {
@@ -218,8 +221,9 @@ func withoutPorts(c *model.Container, ports []model.PublishedPort, ip netip.Addr
 		for port := int(p.From); port <= int(p.To); port++ {
 			found := false
 			for i, b := range pairs {
-				m := b.held
-				if m.HostPort == uint16(port) && m.Port.Proto == p.Proto && (!p.HostIP.IsValid() || p.HostIP == m.HostIP) {
+				if slices.ContainsFunc(b.held, func(m model.PortMapping) bool {
+					return m.HostPort == uint16(port) && m.Port.Proto == p.Proto && (!p.HostIP.IsValid() || p.HostIP == m.HostIP)
+				}) {
 					gone[i], found = true, true
 				}
 			}
@@ -233,8 +237,10 @@ func withoutPorts(c *model.Container, ports []model.PublishedPort, ip netip.Addr
 	c.Host.PortBindings = nil
 	for i, b := range pairs {
 		if gone[i] {
-			out = append(out, b.held)
-			dropped[b.held.Key()] = true
+			out = append(out, b.held...)
+			for _, m := range b.held {
+				dropped[m.Key()] = true
+			}
 		} else {
 			c.Host.PortBindings = append(c.Host.PortBindings, b.asked)
 		}
@@ -254,14 +260,15 @@ func unrollPublishAll(c *model.Container) {
 	c.Host.PortBindings, c.Host.PublishAllPorts = bindings(c), false
 }
 
-// bindingPair is a binding with the host port it has, or last had, or wants.
+// bindingPair is a binding with the host port it has, or last had, or wants; of
+// one that means both families, on both.
 type bindingPair struct {
 	asked model.PortBinding
-	held  model.PortMapping
+	held  []model.PortMapping
 }
 
 // bindingPairs finds the host port of each binding of a container.
-func bindingPairs(c *model.Container, ip netip.Addr) []bindingPair {
+func bindingPairs(s *model.Snapshot, c *model.Container, n *model.Network) []bindingPair {
 	have := slices.Clone(c.Ports)
 	if !c.Active {
 		have = slices.Clone(c.Remembered)
@@ -272,13 +279,20 @@ func bindingPairs(c *model.Container, ip netip.Addr) []bindingPair {
 			if fixedPort(b) != wantFixed {
 				continue
 			}
-			out[i].asked, out[i].held = b, model.PortMapping{HostIP: bindingIP(b, ip), HostPort: b.HostPort, Port: b.Port}
-			at := slices.IndexFunc(have, func(m model.PortMapping) bool { return answers(m, b, out[i].held.HostIP) })
-			if at >= 0 {
-				out[i].held = have[at]
-				have = slices.Delete(have, at, at+1)
-			} else if !wantFixed {
-				out[i].held.HostPort = 0 // not chosen yet
+			out[i].asked = b
+			for k, ip := range bindingIPs(s, c, n, b) {
+				at := slices.IndexFunc(have, func(m model.PortMapping) bool {
+					return answers(m, b, ip) && (k == 0 || m.HostPort == out[i].held[0].HostPort)
+				})
+				switch {
+				case at >= 0:
+					out[i].held = append(out[i].held, have[at])
+					have = slices.Delete(have, at, at+1)
+				case wantFixed && (k == 0 || !c.Active):
+					out[i].held = append(out[i].held, model.PortMapping{HostIP: ip, HostPort: b.HostPort, Port: b.Port})
+				case k == 0: // not chosen yet
+					out[i].held = append(out[i].held, model.PortMapping{HostIP: ip, Port: b.Port})
+				}
 			}
 		}
 	}
@@ -291,14 +305,6 @@ func answers(m model.PortMapping, b model.PortBinding, ip netip.Addr) bool {
 		(b.HostPort == 0 || m.HostPort >= b.HostPort && m.HostPort <= max(b.HostPort, b.HostPortEnd))
 }
 
-// bindingIP is the host address a binding means, where one without means ip.
-func bindingIP(b model.PortBinding, ip netip.Addr) netip.Addr {
-	if b.HostIP.IsValid() {
-		return b.HostIP.Unmap()
-	}
-	return ip
-}
-
 func notPublished(c *model.Container, ip netip.Addr, port int, proto string, have []bindingPair) error {
 	what := fmt.Sprintf("%d/%s", port, proto)
 	if ip.IsValid() {
@@ -309,22 +315,24 @@ func notPublished(c *model.Container, ip netip.Addr, port int, proto string, hav
 	}
 	var held []model.PortMapping
 	for _, b := range have {
-		held = append(held, b.held)
+		held = append(held, b.held...)
 	}
 	return errs.New(errs.NotFound, "container %s does not publish host port %s: it publishes %s", c.Name, what, portWords(held))
 }
 
 // checkNotPublished refuses a fixed host port that the container has already.
-func checkNotPublished(c *model.Container, have []bindingPair, b model.PortBinding, want netip.Addr) error {
+func checkNotPublished(c *model.Container, have []bindingPair, b model.PortBinding, wants []netip.Addr) error {
 	if !fixedPort(b) {
 		return nil
 	}
 	for _, p := range have {
-		m := p.held
-		if m.HostPort == b.HostPort && m.Port.Proto == b.Port.Proto && m.HostIP.Is6() == want.Is6() &&
-			(m.HostIP == want || m.HostIP.IsUnspecified() || want.IsUnspecified()) {
-			return errs.New(errs.Conflict, "container %s publishes host port %s already, for its port %s: take that back first",
-				c.Name, netip.AddrPortFrom(m.HostIP, m.HostPort), m.Port)
+		for _, m := range p.held {
+			if m.HostPort == b.HostPort && m.Port.Proto == b.Port.Proto && slices.ContainsFunc(wants, func(want netip.Addr) bool {
+				return m.HostIP.Is6() == want.Is6() && (m.HostIP == want || m.HostIP.IsUnspecified() || want.IsUnspecified())
+			}) {
+				return errs.New(errs.Conflict, "container %s publishes host port %s already, for its port %s: take that back first",
+					c.Name, netip.AddrPortFrom(m.HostIP, m.HostPort), m.Port)
+			}
 		}
 	}
 	return nil

@@ -31,7 +31,7 @@ func networkOf(req model.NetworkRequest) (*model.Network, error) {
 	}
 	n := &model.Network{
 		ID: alloc.ID(), Name: req.Name, Driver: model.DriverBridge, Scope: "local",
-		Internal: req.Internal, Attachable: req.Attachable, EnableIPv4: true,
+		Internal: req.Internal, Attachable: req.Attachable, EnableIPv4: true, EnableIPv6: wantsIPv6(req),
 		Labels: maps.Clone(req.Labels), Options: maps.Clone(req.Options),
 		Masquerade: !req.Internal, HostIP: netip.IPv4Unspecified(),
 	}
@@ -44,8 +44,15 @@ func networkOf(req model.NetworkRequest) (*model.Network, error) {
 			return nil, err
 		}
 	}
+	if n.EnableIPv6 && n.MTU != 0 && n.MTU < minIPv6MTU {
+		return nil, errs.New(errs.Invalid, "invalid option %s=%d of network %s: IPv6 needs %d at least", optMTU, n.MTU, n.Name, minIPv6MTU)
+	}
 	return n, nil
 }
+
+// minIPv6MTU is the least that every link carries (RFC 8200 section 5); the
+// kernel turns IPv6 off on one with less.
+const minIPv6MTU = 1280
 
 func checkNetworkRequest(req model.NetworkRequest) error {
 	ok, _ := regexp.MatchString(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`, req.Name)
@@ -74,19 +81,26 @@ func checkNetworkRequest(req model.NetworkRequest) error {
 	if req.EnableIPv4 != nil && !*req.EnableIPv4 {
 		return errs.New(errs.NotImplemented, "a network without IPv4 is not supported yet")
 	}
-	if req.EnableIPv6 != nil && *req.EnableIPv6 {
-		return errs.New(errs.NotImplemented, "IPv6 networks are not supported yet")
-	}
+	return checkFamilies(req)
+}
+
+// checkFamilies refuses more than one subnet of a family, and one of IPv6 on a
+// network that is not to have it.
+func checkFamilies(req model.NetworkRequest) error {
+	count := map[bool]int{}
 	for _, sub := range req.Subnets {
-		if strings.Contains(sub.Prefix, ":") {
-			return errs.New(errs.NotImplemented, "invalid subnet %s: IPv6 networks are not supported yet", sub.Prefix)
+		v6 := strings.Contains(sub.Prefix, ":")
+		if v6 && !wantsIPv6(req) {
+			return errs.New(errs.Invalid, "invalid subnet %s: the network is not to have IPv6: add --ipv6", sub.Prefix)
 		}
-	}
-	if len(req.Subnets) > 1 {
-		return errs.New(errs.Invalid, "bridge driver doesn't support multiple subnets")
+		if count[v6]++; count[v6] > 1 {
+			return errs.New(errs.Invalid, "bridge driver doesn't support multiple subnets: give one of IPv4 and, with --ipv6, one of IPv6")
+		}
 	}
 	return nil
 }
+
+func wantsIPv6(req model.NetworkRequest) bool { return req.EnableIPv6 != nil && *req.EnableIPv6 }
 
 // setOption takes one --opt; what it does not know is refused.
 func setOption(n *model.Network, k, v string) error {

@@ -46,10 +46,16 @@ func TestDenyingNetworks(t *testing.T) {
 
 func TestRefusedNetworks(t *testing.T) {
 	w := newWorld(t)
-	w.routes = []netip.Prefix{netip.MustParsePrefix("10.50.0.0/16")}
+	w.routes = []netip.Prefix{netip.MustParsePrefix("10.50.0.0/16"), netip.MustParsePrefix("fd00:50:1:2::/64")}
 	r := w.engine()
 	r.network(t, "dev", subnet("10.9.0.0/24"))
-	yes := true
+	r.network(t, "six", withIPv6("fd00:60::/64"))
+	yes, no := true, false
+	v6 := func(subnets ...string) model.NetworkRequest {
+		q := model.NetworkRequest{Name: "new"}
+		withIPv6(subnets...)(&q)
+		return q
+	}
 	opts := func(kv ...string) model.NetworkRequest {
 		return model.NetworkRequest{Name: "new", Options: pairs(map[string]string{}, kv)}
 	}
@@ -67,8 +73,14 @@ func TestRefusedNetworks(t *testing.T) {
 		{model.NetworkRequest{Name: "a b"}, errs.Invalid, `invalid network name "a b"`},
 		{model.NetworkRequest{Name: "new", Driver: "weave"}, errs.NotFound, "could not find plugin weave in v1 plugin registry: plugin not found"},
 		{model.NetworkRequest{Name: "new", Driver: "macvlan"}, errs.NotImplemented, "network driver macvlan is not supported yet"},
-		{model.NetworkRequest{Name: "new", EnableIPv6: &yes}, errs.NotImplemented, "IPv6 networks are not supported yet"},
-		{sub("fd00::/64"), errs.NotImplemented, "IPv6 networks are not supported yet"},
+		{sub("fd00::/64"), errs.Invalid, "invalid subnet fd00::/64: the network is not to have IPv6: add --ipv6"},
+		{model.NetworkRequest{Name: "new", EnableIPv4: &no}, errs.NotImplemented, "a network without IPv4 is not supported yet"},
+		{v6("fd00:1::/64", "fd00:2::/64"), errs.Invalid, "give one of IPv4 and, with --ipv6, one of IPv6"},
+		{v6("fd00:50:0:1::/63"), errs.Invalid, "invalid subnet fd00:50:0:1::/63: it should be fd00:50::/63"},
+		{v6("fe80::/64"), errs.Invalid, "containers can't have addresses of this range"},
+		{v6("fd00:50:1::/48"), errs.Forbidden, "the host has a route or an address for fd00:50:1:2::/64"},
+		{v6("fd00:60::/48"), errs.Forbidden, "fd00:60::/48 overlaps network six (fd00:60::/64)"},
+		{model.NetworkRequest{Name: "new", EnableIPv6: &yes, Options: map[string]string{optMTU: "1279"}}, errs.Invalid, "IPv6 needs 1280 at least"},
 		{sub("10.9.0.0"), errs.Invalid, "invalid subnet 10.9.0.0: invalid CIDR block notation"},
 		{sub("10.9.0.128/25"), errs.Forbidden, "Pool overlaps with other one on this address space"},
 		{sub("10.48.0.0/14"), errs.Forbidden, "Pool overlaps with other one on this address space: the host has a route or an address for 10.50.0.0/16"},
@@ -89,7 +101,7 @@ func TestRefusedNetworks(t *testing.T) {
 			t.Errorf("%+v: %v (kind %d), want %q (kind %d)", tc.req, err, errs.KindOf(err), tc.want, tc.kind)
 		}
 	}
-	if got := len(r.Snapshot().Networks); got != 4 {
+	if got := len(r.Snapshot().Networks); got != 5 {
 		t.Errorf("%d networks", got)
 	}
 	// A part of a wider route may be wanted, and is said.

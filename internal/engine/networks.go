@@ -58,7 +58,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, req model.NetworkRequest) (i
 }
 
 // putNetwork writes a network whose name and link are free, with a subnet of
-// the pools if it has none.
+// the pools for each family it has none of.
 func (e *Engine) putNetwork(tx *store.Tx, n *model.Network, routes []netip.Prefix) error {
 	s, all := tx.Snapshot(), tx.All()
 	if _, taken := s.NetworkNames[n.Name]; taken {
@@ -79,22 +79,51 @@ func (e *Engine) putNetwork(tx *store.Tx, n *model.Network, routes []netip.Prefi
 		if err := checkPools(n.Subnets, s); err != nil {
 			return err
 		}
-		return tx.PutNetwork(n)
 	}
-	if err := e.pickSubnet(all, n, routes); err != nil {
+	if err := e.fillSubnets(all, n, routes); err != nil {
 		return err
 	}
 	return tx.PutNetwork(n)
 }
 
-// pickSubnet gives a network the first piece of the pools that nobody has.
-func (e *Engine) pickSubnet(all *model.Snapshot, n *model.Network, routes []netip.Prefix) error {
-	p, err := alloc.Subnet(e.opt.Pools, slices.Concat(subnetsOf(all), fipPrefixes(all), routes))
-	if err != nil {
-		return err
+// fillSubnets gives a network a subnet of each family it has none of, IPv4's first.
+func (e *Engine) fillSubnets(s *model.Snapshot, n *model.Network, routes []netip.Prefix) error {
+	taken := slices.Concat(subnetsOf(s), fipPrefixes(s), routes)
+	var out []model.Subnet
+	for _, v6 := range [...]bool{false, true} {
+		if at := slices.IndexFunc(n.Subnets, func(sub model.Subnet) bool { return sub.Prefix.Addr().Is6() == v6 }); at >= 0 {
+			out = append(out, n.Subnets[at])
+			continue
+		}
+		if v6 && !n.EnableIPv6 {
+			continue
+		}
+		p, err := e.freeSubnet(s, v6, taken)
+		if err != nil {
+			return err
+		}
+		out = append(out, model.Subnet{Prefix: p, Gateway: p.Addr().Next()})
 	}
-	n.Subnets = []model.Subnet{{Prefix: p, Gateway: p.Addr().Next()}}
+	n.Subnets = out
 	return nil
+}
+
+// freeSubnet takes a subnet of the pools. Those of IPv6, where none was given,
+// are this host's own /48, made of the default network's ID, which is random and
+// stays.
+func (e *Engine) freeSubnet(s *model.Snapshot, v6 bool, taken []netip.Prefix) (netip.Prefix, error) {
+	if !v6 {
+		return alloc.Subnet(e.opt.Pools, taken)
+	}
+	pools := e.opt.Pools
+	if !slices.ContainsFunc(pools, func(p model.AddressPool) bool { return strings.Contains(p.Base, ":") }) {
+		ula, err := alloc.ULAPool(s.NetworkNames[model.DefaultNetwork])
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		pools = []model.AddressPool{ula}
+	}
+	return alloc.Subnet6(pools, taken)
 }
 
 func subnetsOf(s *model.Snapshot) []netip.Prefix {
@@ -318,7 +347,7 @@ func (e *Engine) fillDefault(s *model.Snapshot, n *model.Network, routes []netip
 		}
 		e.log.Warn("the default network takes another subnet", "wanted", bip, "reason", err)
 	}
-	if err := e.pickSubnet(s, n, routes); err != nil {
+	if err := e.fillSubnets(s, n, routes); err != nil {
 		return err
 	}
 	if bip.IsValid() {

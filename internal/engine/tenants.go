@@ -91,7 +91,7 @@ func (e *Engine) putTenantNetworks(tx *store.Tx, tenant string, routes []netip.P
 	none := &model.Network{
 		ID: alloc.ID(), Name: "none", Tenant: tenant, Driver: model.DriverNull, Scope: "local", Created: e.clock.Now(), EnableIPv4: true,
 	}
-	if err := e.pickSubnet(tx.All(), bridge, routes); err != nil {
+	if err := e.fillSubnets(tx.All(), bridge, routes); err != nil {
 		return err
 	}
 	if err := tx.PutNetwork(bridge); err != nil {

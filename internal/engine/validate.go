@@ -192,8 +192,8 @@ func checkPortBindings(bs []model.PortBinding) error {
 			return errs.New(errs.Invalid, "invalid port specification: %q", strconv.Itoa(int(b.Port.Number)))
 		case b.Port.Proto != "tcp" && b.Port.Proto != "udp" && b.Port.Proto != "sctp":
 			return errs.New(errs.Invalid, "invalid proto: %s", b.Port.Proto)
-		case b.HostIP.IsValid() && !b.HostIP.Is4():
-			return errs.New(errs.Invalid, "host address %s of port %s: publishing on IPv6 addresses is not supported yet; use an IPv4 address or none", b.HostIP, b.Port)
+		case b.HostIP.IsValid() && b.HostIP.Is6() && (b.HostIP.IsLoopback() || b.HostIP.IsLinkLocalUnicast() || b.HostIP.IsMulticast()):
+			return errs.New(errs.Invalid, "host address %s of port %s: ports can't be published there; use another address of the host, [::] for all of IPv6, or none", b.HostIP, b.Port)
 		case b.HostPortEnd != 0 && b.HostPortEnd < b.HostPort:
 			return errs.New(errs.Invalid, "invalid port specification: %q", b.HostPortGiven)
 		}

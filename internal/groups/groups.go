@@ -36,8 +36,16 @@ type Let struct {
 	Members []Members
 }
 
-// Size is the number of elements it takes for one address.
-func (l Let) Size() int { return len(l.From) + len(l.Members) }
+// Size is the number of elements it takes for one address of a family.
+func (l Let) Size(v6 bool) int {
+	n := len(l.Members)
+	for _, s := range l.From {
+		if s.First.Is6() == v6 {
+			n++
+		}
+	}
+	return n
+}
 
 // Members are containers by their mark, and what they reach.
 type Members struct {
@@ -132,7 +140,7 @@ func (g *Groups) Let(c *model.Container) Let {
 			rules = append(rules, sg.Rules...)
 		}
 	}
-	l := Let{From: bySource(rules)}
+	l := Let{From: slices.Concat(bySource(ofFamily(rules, false)), bySource(ofFamily(rules, true)))}
 	for _, mark := range slices.Sorted(maps.Keys(g.sets)) {
 		var fit []model.GroupRule
 		for _, r := range rules {
@@ -155,7 +163,13 @@ func Size(s *model.Snapshot) int {
 	n := 0
 	for _, c := range s.Containers {
 		if len(c.SecurityGroups) > 0 {
-			n += g.Let(c).Size() * max(1, len(s.ByContainer[c.ID]))
+			l := g.Let(c)
+			n += l.Size(false) * max(1, len(s.ByContainer[c.ID]))
+			for _, e := range s.ByContainer[c.ID] {
+				if e.IPv6.IsValid() {
+					n += l.Size(true)
+				}
+			}
 		}
 	}
 	return n

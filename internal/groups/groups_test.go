@@ -196,3 +196,28 @@ func TestSizeIsLinear(t *testing.T) {
 		t.Errorf("1,000 containers in a group with three rules, two of them about itself: %d elements, want 3,000", n)
 	}
 }
+
+// A rule of everybody is of both families; another is of that of its source.
+func TestFamilies(t *testing.T) {
+	rule := func(source string) model.GroupRule {
+		return model.GroupRule{Proto: "icmp", Source: netip.MustParsePrefix(source)}
+	}
+	s := &model.Snapshot{
+		SecurityGroups: map[string]*model.SecurityGroup{"g": {ID: "g", Rules: []model.GroupRule{rule("10.0.0.0/8"), rule("2001:db8::/32")}}, "all": {ID: "all", Rules: []model.GroupRule{rule("0.0.0.0/0")}}},
+		Containers:     map[string]*model.Container{"c": {ID: "c", SecurityGroups: []string{"g"}}, "d": {ID: "d", SecurityGroups: []string{"all"}}},
+		ByContainer:    map[string][]*model.Endpoint{"c": {{IPv6: netip.MustParsePrefix("fd00::2/64")}}, "d": {{}}},
+	}
+	g := New(s, func(*model.Container) bool { return true })
+	for id, want := range map[string][2]string{"c": {"10.0.0.0", "2001:db8::"}, "d": {"0.0.0.0", "::"}} {
+		let := g.Let(s.Containers[id])
+		if len(let.From) != 2 || let.From[0].First.String() != want[0] || let.From[1].First.String() != want[1] || let.Size(false) != 1 || let.Size(true) != 1 {
+			t.Errorf("%s: %v, want %v", id, let.From, want)
+		}
+		if span := let.From[1].Of(true); span.FirstProto != 58 || let.From[0].Of(false).FirstProto != 1 {
+			t.Errorf("%s: ICMP is %v", id, span)
+		}
+	}
+	if n := Size(s); n != 3 {
+		t.Errorf("%d elements, want 3: one container has an IPv6 address", n)
+	}
+}

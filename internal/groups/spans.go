@@ -28,7 +28,7 @@ const lastPort = 65535
 func protocol(name string) (first, last uint8) {
 	switch name {
 	case "icmp":
-		return 1, 1
+		return icmp, icmp
 	case "tcp":
 		return 6, 6
 	case "udp":
@@ -72,6 +72,37 @@ func spans(rules []model.GroupRule) []Span {
 	}
 	return out
 }
+
+// everybody is the source of a rule that names none; it is that of both families.
+var everybody = netip.MustParsePrefix("0.0.0.0/0")
+
+// ofFamily gives the rules whose source are addresses of a family.
+func ofFamily(rules []model.GroupRule, v6 bool) []model.GroupRule {
+	var out []model.GroupRule
+	for _, r := range rules {
+		if v6 && r.Source == everybody {
+			r.Source = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		if r.Source.IsValid() && r.Source.Addr().Is6() == v6 {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Of gives the span as it is for addresses of a family: ICMP has another number
+// in IPv6 (RFC 4443).
+func (s Span) Of(v6 bool) Span {
+	if v6 && s.FirstProto == icmp && s.LastProto == icmp {
+		s.FirstProto, s.LastProto = icmpv6, icmpv6
+	}
+	return s
+}
+
+const (
+	icmp   = 1
+	icmpv6 = 58
+)
 
 // bySource gives the rules whose source are addresses as sources with spans, of
 // which no two overlap: the firewall takes none that do. The addresses are cut

@@ -28,25 +28,36 @@ func (p *plan) finishGroups() {
 	for _, c := range p.grouped {
 		mark, let := all.Mark(c), all.Let(c)
 		for _, e := range p.snap.ByContainer[c.ID] {
-			a := inside(e, false)
-			if !a.Is4() || !bridged(p.snap.Networks[e.NetworkID]) {
+			if !bridged(p.snap.Networks[e.NetworkID]) {
 				continue
 			}
-			fw.Guarded[a] = struct{}{}
-			if mark != 0 {
-				fw.Members[a] = mark
+			if e.IPv6.IsValid() {
+				fw.Guarded[linkLocal(e.MAC)] = struct{}{} // nothing lets in to it
 			}
-			admit(fw, a, let)
+			for _, v6 := range [...]bool{false, true} {
+				a := inside(e, v6)
+				if !a.IsValid() {
+					continue
+				}
+				fw.Guarded[a] = struct{}{}
+				if mark != 0 {
+					fw.Members[a] = mark
+				}
+				admit(fw, a, let)
+			}
 		}
 	}
 }
 
 // admit enters what a container's groups let in at one of its addresses.
 func admit(fw *desired.Firewall, to netip.Addr, let groups.Let) {
+	v6 := to.Is6()
 	for _, s := range let.From {
-		fw.Admit[desired.Admission{From: s.First, FromLast: s.Last, To: to, Span: desired.Span(s.Span)}] = struct{}{}
+		if s.First.Is6() == v6 {
+			fw.Admit[desired.Admission{From: s.First, FromLast: s.Last, To: to, Span: desired.Span(s.Span.Of(v6))}] = struct{}{}
+		}
 	}
 	for _, m := range let.Members {
-		fw.AdmitMembers[desired.MemberAdmission{Mark: m.Mark, To: to, Span: desired.Span(m.Span)}] = struct{}{}
+		fw.AdmitMembers[desired.MemberAdmission{Mark: m.Mark, To: to, Span: desired.Span(m.Span.Of(v6))}] = struct{}{}
 	}
 }

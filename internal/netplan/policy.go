@@ -2,6 +2,7 @@ package netplan
 
 import (
 	"cmp"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -9,12 +10,30 @@ import (
 	"github.com/jackstay/jackstay/internal/model"
 )
 
-// own says that an IPv4 address is somebody's. The bridges' firewall knows no
-// others yet.
+// own says that an address is somebody's.
 func (p *plan) own(a netip.Addr) {
-	if a.Is4() {
+	if a.IsValid() {
 		p.out.Firewall.Addresses[a] = struct{}{}
 	}
+}
+
+// linkLocal gives the address that the kernel gives an interface with IPv6, of
+// its hardware address (RFC 4291 appendix A; net.ipv6.conf.*.addr_gen_mode 0).
+func linkLocal(mac string) netip.Addr {
+	hw, err := net.ParseMAC(mac)
+	if err != nil || len(hw) != 6 {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: hw[0] ^ 2, 9: hw[1], 10: hw[2], 11: 0xff, 12: 0xfe, 13: hw[3], 14: hw[4], 15: hw[5]})
+}
+
+// addressesAt gives the addresses that an endpoint's interface has.
+func addressesAt(e *model.Endpoint) []netip.Addr {
+	out := addresses(e)
+	if e.IPv6.IsValid() {
+		out = append(out, linkLocal(e.MAC))
+	}
+	return out
 }
 
 // owners enters the addresses of every container, also of one that is stopped:
@@ -25,7 +44,9 @@ func (p *plan) owners() {
 		if !bridged(n) {
 			continue
 		}
-		p.own(address(e, false))
+		for _, a := range addressesAt(e) {
+			p.own(a)
+		}
 		p.own(inside(e, false))
 		if routed := p.out.Firewall.MACs[e.MAC]; !routed {
 			p.out.Firewall.MACs[e.MAC] = p.routed(p.snap.Containers[e.ContainerID], n)
@@ -34,6 +55,9 @@ func (p *plan) owners() {
 	for _, n := range p.snap.Networks {
 		if b := p.out.Bridges[n.Bridge]; bridged(n) && b != nil {
 			p.out.Firewall.MACs[b.MAC] = p.out.Firewall.MACs[b.MAC]
+			if n.EnableIPv6 {
+				p.own(linkLocal(b.MAC))
+			}
 		}
 	}
 }
@@ -64,9 +88,10 @@ func (p *plan) sources(c *model.Container) {
 				continue
 			}
 			for _, a := range p.onInterface(own) {
-				if a.Addr().Is4() {
-					p.out.Firewall.Sources[desired.Source{Port: port, MAC: e.MAC, Addr: a.Addr()}] = struct{}{}
-				}
+				p.out.Firewall.Sources[desired.Source{Port: port, MAC: e.MAC, Addr: a.Addr()}] = struct{}{}
+			}
+			if own.IPv6.IsValid() {
+				p.out.Firewall.Sources[desired.Source{Port: port, MAC: e.MAC, Addr: linkLocal(own.MAC)}] = struct{}{}
 			}
 		}
 	}
@@ -100,7 +125,7 @@ func (p *plan) flows(c *model.Container) {
 
 // openAll lets from send anything to to.
 func (p *plan) openAll(from, to netip.Addr) {
-	if !from.Is4() || !to.Is4() {
+	if !from.IsValid() || !to.IsValid() {
 		return
 	}
 	if p.out.Firewall.Pairs == nil {
@@ -126,7 +151,7 @@ func (p *plan) linkPorts(l *model.Link) []model.PortRange {
 // open lets from open connections to some ports of to. Several links may lead
 // there, so their ports are gathered first.
 func (p *plan) open(from, to netip.Addr, ports []model.PortRange) {
-	if !from.Is4() || !to.Is4() {
+	if !from.IsValid() || !to.IsValid() {
 		return
 	}
 	if p.opened == nil {

@@ -107,7 +107,7 @@ func TestRefusedOptions(t *testing.T) {
 		`--volumes-from nobody`:                       `No such container: nobody`,
 		`--userns private`:                            `userns`,
 		`--link-local-ip 169.254.1.1`:                 `--link-local-ip is not supported`,
-		`--ip6 fd00::2`:                               `IPv6`,
+		`--ip6 fd00::2`:                               `network bridge has no IPv6`,
 		`--network none --ip 10.1.1.1`:                `IP address`,
 		`-v /a:/b:nonsense`:                           `invalid mode: nonsense`,
 		`-v a:b`:                                      `mount path must be absolute`,
@@ -117,6 +117,8 @@ func TestRefusedOptions(t *testing.T) {
 		`--mount type=volume,dst=/x,volume-subpath=a`: `ubpath`,
 		`-p nonsense`:                                 `nonsense`,
 		`-p 1.2.3.4:80:80`:                            `1.2.3.4`,
+		`-p [2001:db8::1]:80:80`:                      `it has no IPv6 address; put it on a network made with --ipv6`,
+		`-p [::1]:80:80`:                              `host address ::1 of port 80/tcp: ports can't be published there`,
 	} {
 		try(h, []step{{line: "docker run --name no " + options + " busybox true", code: 125, says: says}})
 		h.TrySh("docker rm -f no") // a start that failed keeps the container, as in Docker

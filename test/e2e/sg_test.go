@@ -211,7 +211,7 @@ mv group.yml ` + h.Dir)
 		{1, "sg rm web", "security group web is in use by container eins"},
 		{1, "sg rm admin nobody", "no such security group: nobody"},
 		{1, "sg create web", "there is a security group called web already"},
-		{1, "sg create --rule tcp:80:2001:db8::/32 six", "networks have no IPv6 yet"},
+		{1, "sg create --rule tcp:80:2001:db8::1/32 six", "did you mean 2001:db8::/32?"},
 		{1, "sg create --rule gre six", `unknown protocol "gre": there are tcp, udp, sctp, icmp and any`},
 		{1, "sg create --rule tcp:80:nobody six", "no such security group: nobody"},
 		{1, "sg update --rm-rule udp:53 web", "security group web has no rule udp:53:0.0.0.0/0: it has tcp:443:web, tcp:80-90:0.0.0.0/0"},

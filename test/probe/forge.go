@@ -49,7 +49,7 @@ func matrix(patience string) error {
 
 // hear prints whoever sends to a UDP port, and what.
 func hear(port string) error {
-	c, err := net.ListenPacket("udp4", ":"+port)
+	c, err := net.ListenPacket("udp", ":"+port)
 	if err != nil {
 		return err
 	}
@@ -63,12 +63,15 @@ func hear(port string) error {
 			return nil //nolint:nilerr // it was ended
 		}
 		host, _, _ := net.SplitHostPort(peer.String())
+		host = strings.TrimPrefix(host, "::ffff:")
 		fmt.Printf("%s %s\n", host, buf[:n])
 	}
 }
 
 // forge sends one frame as it is told: with udp a datagram to DSTIP:9000 that
-// says TEXT, with arp an answer that SRCIP is at SRCMAC, for DSTIP.
+// says TEXT, with arp an answer that SRCIP is at SRCMAC, for DSTIP. With na it is
+// an advertisement from SRCIP that the neighbour TEXT is at SRCMAC, and with ra
+// one that SRCIP is a router.
 func forge(kind, dev, srcMAC, srcIP, dstMAC, dstIP, text string) error {
 	ifi, err := net.InterfaceByName(dev)
 	if err != nil {
@@ -84,11 +87,22 @@ func forge(kind, dev, srcMAC, srcIP, dstMAC, dstIP, text string) error {
 	}
 	src, dst := netip.MustParseAddr(srcIP).AsSlice(), netip.MustParseAddr(dstIP).AsSlice()
 	frame := append(append([]byte{}, to...), from...)
-	if kind == "arp" {
+	switch {
+	case kind == "na":
+		target := netip.MustParseAddr(text).AsSlice()
+		body := append(append(append([]byte{0x20, 0, 0, 0}, target...), 2, 1), from...) // RFC 4861 section 4.4: override
+		frame = append(append(frame, 0x86, 0xdd), packet6(src, dst, unix.IPPROTO_ICMPV6, 2, append([]byte{136, 0, 0, 0}, body...))...)
+	case kind == "ra":
+		body := []byte{64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0} // section 4.2: for half an hour
+		frame = append(append(frame, 0x86, 0xdd), packet6(src, dst, unix.IPPROTO_ICMPV6, 2, append([]byte{134, 0, 0, 0}, body...))...)
+	case kind == "udp" && len(src) == 16:
+		udp := []byte{9000 >> 8, 9000 & 0xff, 9000 >> 8, 9000 & 0xff, 0, byte(8 + len(text)), 0, 0}
+		frame = append(append(frame, 0x86, 0xdd), packet6(src, dst, unix.IPPROTO_UDP, 6, append(udp, text...))...)
+	case kind == "arp":
 		frame = append(frame, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 2) // RFC 826: an answer, Ethernet and IPv4
 		frame = append(append(frame, from...), src...)
 		frame = append(append(frame, to...), dst...)
-	} else {
+	default:
 		frame = append(frame, 0x08, 0x00)
 		frame = append(frame, datagram(src, dst, []byte(text))...)
 	}
@@ -100,6 +114,31 @@ func forge(kind, dev, srcMAC, srcIP, dstMAC, dstIP, text string) error {
 	return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: ifi.Index, Halen: 6})
 }
 
+// packet6 is an IPv6 packet (RFC 8200) with what it carries, whose checksum is at sum.
+func packet6(src, dst []byte, proto byte, sum int, body []byte) []byte {
+	pseudo := append(append([]byte{}, src...), dst...)
+	pseudo = append(pseudo, 0, 0, 0, byte(len(body)), 0, 0, 0, proto)
+	all := append(pseudo, body...)
+	if len(all)%2 == 1 {
+		all = append(all, 0)
+	}
+	binary.BigEndian.PutUint16(body[sum:], checksum(all))
+	p := []byte{0x60, 0, 0, 0, 0, byte(len(body)), proto, 255}
+	return append(append(append(p, src...), dst...), body...)
+}
+
+// checksum is the Internet's (RFC 1071).
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
 // datagram is an IPv4 packet (RFC 791) with UDP to port 9000, without UDP's
 // checksum, which IPv4 lets one leave out (RFC 768).
 func datagram(src, dst, text []byte) []byte {
@@ -109,14 +148,7 @@ func datagram(src, dst, text []byte) []byte {
 	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
 	copy(p[12:], src)
 	copy(p[16:], dst)
-	var sum uint32
-	for i := 0; i < header; i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(p[i:]))
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	binary.BigEndian.PutUint16(p[10:], ^uint16(sum))
+	binary.BigEndian.PutUint16(p[10:], checksum(p[:header]))
 	binary.BigEndian.PutUint16(p[header:], 9000)
 	binary.BigEndian.PutUint16(p[header+2:], 9000)
 	binary.BigEndian.PutUint16(p[header+4:], uint16(8+len(text)))

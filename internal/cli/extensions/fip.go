@@ -2,6 +2,7 @@ package extensions
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -26,6 +27,7 @@ func NewFIPCommand(cli command.Cli) *cobra.Command {
 
 func fipAllocate(cli command.Cli) *cobra.Command {
 	var pick bool
+	var pool string
 	cmd := &cobra.Command{
 		Use:   "allocate [OPTIONS] COUNT",
 		Short: "Allocate floating IPs from the pools",
@@ -34,6 +36,9 @@ func fipAllocate(cli command.Cli) *cobra.Command {
 			count, err := strconv.Atoi(args[0])
 			if err != nil || count < 1 {
 				return fmt.Errorf("invalid COUNT %q: how many floating IPs? a number from 1 on", args[0])
+			}
+			if pick && pool != "" {
+				return errors.New("conflicting options: --pick takes what is allocated already, of whatever pool, and --pool allocates: give one of them")
 			}
 			var got []string
 			if pick {
@@ -47,7 +52,7 @@ func fipAllocate(cli command.Cli) *cobra.Command {
 			}
 			if missing := count - len(got); missing > 0 {
 				var fresh []string
-				if err := call(cmd.Context(), cli, "POST", "/fips/allocate", url.Values{"count": {strconv.Itoa(missing)}}, nil, &fresh); err != nil {
+				if err := call(cmd.Context(), cli, "POST", "/fips/allocate", url.Values{"count": {strconv.Itoa(missing)}, "pool": {pool}}, nil, &fresh); err != nil {
 					return err
 				}
 				got = append(got, fresh...)
@@ -59,6 +64,7 @@ func fipAllocate(cli command.Cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolP("yes", "y", false, "Don't ask (nothing is asked: floating IPs cost nothing here)")
+	cmd.Flags().StringVar(&pool, "pool", "", "Allocate from this pool, such as 2001:db8::/124 (default: any, IPv4 first)")
 	cmd.Flags().BoolVar(&pick, "pick", false, "Take those that are allocated and not attached first")
 	return cmd
 }

@@ -42,8 +42,13 @@ func (h *Host) Addresses(ctx context.Context) (map[netip.Addr]string, error) {
 	if err := again(func() (err error) { addrs, err = h.nl.AddrList(nil, netlink.FAMILY_ALL); return }); err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
+	floating6, err := link.Floating6()
+	if err != nil {
+		return nil, err
+	}
 	for i := range addrs {
-		if !link.Floating(&addrs[i]) {
+		a, _ := netip.AddrFromSlice(addrs[i].IP)
+		if _, ours := floating6[a]; !ours && !link.Floating(&addrs[i]) {
 			add(addrs[i].IP, "the host's own")
 		}
 	}

@@ -20,7 +20,8 @@ import (
 
 // EnsureBridge makes the bridge or corrects it: up, alias, MAC, MTU, exactly
 // these addresses, spanning tree off with no forward delay, so that a new port
-// forwards at once. IP forwarding is turned on for the host, its redirects off
+// forwards at once. IP forwarding is turned on for the host, that of IPv6 by the
+// first bridge which has it, its redirects off
 // where the bridge wants none, and nothing else of its settings is touched. A link of that name that is not ours is
 // errs.Conflict. Host ends whose bridge was made anew are put back on it by
 // EnsureSandbox.
@@ -93,7 +94,10 @@ func bridgeIPv6(b *desired.Bridge) error {
 	if err := ensureIPv6(b.Name, b.Addrs); err != nil {
 		return err
 	}
-	return ifThere(writeSysctl("net/ipv6/conf/"+b.Name+"/accept_ra", "0"))
+	if err := ifThere(writeSysctl("net/ipv6/conf/"+b.Name+"/accept_ra", "0")); err != nil || !hasIPv6(b.Addrs) {
+		return err
+	}
+	return ensureForwarding6()
 }
 
 // bridgeLink finds the bridge or makes it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -19,7 +20,8 @@ import (
 
 // mark ends the label of every IPv4 address that we put on a device which is
 // not ours, as in `eth0:jk`: only what carries it is ever deleted. (Labels are
-// shown by `ip addr` and as an interface of their own by ifconfig.)
+// shown by `ip addr` and as an interface of their own by ifconfig.) Those of IPv6
+// have no labels, and another mark: addressProtocol.
 const mark = ":jk"
 
 // label is the mark for a device. The kernel takes IFNAMSIZ-1 characters.
@@ -27,7 +29,7 @@ func label(device string) string {
 	return device[:min(len(device), unix.IFNAMSIZ-1-len(mark))] + mark
 }
 
-// Floating tells whether an address is one that we put on a device not ours.
+// Floating tells whether an IPv4 address is one that we put on a device not ours.
 func Floating(a *netlink.Addr) bool { return strings.HasSuffix(a.Label, mark) }
 
 // placed is which addresses we have on devices not ours: the watch tells by it
@@ -59,9 +61,9 @@ func (p *placed) has(a netip.Addr) bool {
 	return ok
 }
 
-// EnsureAddress puts an IPv4 address with its full length on a device of the
-// host, under our mark, and announces it by gratuitous ARP, also when it is
-// there already. One that is there without our mark is errs.Conflict.
+// EnsureAddress puts an address with its full length on a device of the host,
+// under our mark, and announces it to the device's network, also when it is there
+// already. One that is there without our mark is errs.Conflict.
 func (h *Host) EnsureAddress(ctx context.Context, a desired.DeviceAddress) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -71,21 +73,16 @@ func (h *Host) EnsureAddress(ctx context.Context, a desired.DeviceAddress) error
 	if err != nil {
 		return err
 	}
-	if !a.Addr.Is4() {
-		return errs.New(errs.NotImplemented, "address %s: only IPv4 addresses are put on other devices", a.Addr)
-	}
-	there, err := h.holder(l, a.Addr)
+	there, ours, err := h.holder(l, a.Addr)
 	if err != nil {
 		return err
 	}
-	if there != nil && !Floating(there) {
+	if there != nil && !ours {
 		return errs.New(errs.Conflict, "%s has the address %s already, and not from Jackstay: take it off (ip addr del %s dev %s)",
 			a.Device, a.Addr, there.IPNet, a.Device)
 	}
 	if there == nil {
-		add := address(netip.PrefixFrom(a.Addr, 32))
-		add.Label = label(a.Device)
-		if err := retryAdd(func() error { return h.nl.AddrAdd(l, add) }); err != nil {
+		if err := h.putOn(l, a.Addr); err != nil {
 			return fmt.Errorf("put address %s on %s: %w", a.Addr, a.Device, err)
 		}
 	}
@@ -102,8 +99,8 @@ func (h *Host) DeleteAddress(_ context.Context, a desired.DeviceAddress) error {
 	if err != nil || l == nil {
 		return err
 	}
-	there, err := h.holder(l, a.Addr)
-	if err != nil || there == nil || !Floating(there) {
+	there, ours, err := h.holder(l, a.Addr)
+	if err != nil || there == nil || !ours {
 		return err
 	}
 	if err := retryDelete(func() error { return h.nl.AddrDel(l, there) }); err != nil {
@@ -120,18 +117,37 @@ func (h *Host) device(name string) (netlink.Link, error) {
 	return l, err
 }
 
-// holder gives the device's entry for an address, nil if it has none.
-func (h *Host) holder(l netlink.Link, addr netip.Addr) (*netlink.Addr, error) {
+// putOn adds an address with our mark.
+func (h *Host) putOn(l netlink.Link, addr netip.Addr) error {
+	if addr.Is6() {
+		return h.putOn6(l, addr)
+	}
+	add := address(netip.PrefixFrom(addr, 32))
+	add.Label = label(l.Attrs().Name)
+	return retryAdd(func() error { return h.nl.AddrAdd(l, add) })
+}
+
+// holder gives the device's entry for an address, nil if it has none, and
+// whether it carries our mark.
+func (h *Host) holder(l netlink.Link, addr netip.Addr) (there *netlink.Addr, ours bool, err error) {
+	family := netlink.FAMILY_V4
+	if addr.Is6() {
+		family = netlink.FAMILY_V6
+	}
 	var list []netlink.Addr
-	if err := retry(func() (err error) { list, err = h.nl.AddrList(l, netlink.FAMILY_V4); return }); err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
+	if err := retry(func() (err error) { list, err = h.nl.AddrList(l, family); return }); err != nil {
+		return nil, false, fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
 	}
-	for i, a := range list {
-		if p, ok := toPrefix(a.IPNet); ok && p.Addr() == addr {
-			return &list[i], nil
-		}
+	at := slices.IndexFunc(list, func(a netlink.Addr) bool { p, ok := toPrefix(a.IPNet); return ok && p.Addr() == addr })
+	switch {
+	case at < 0:
+		return nil, false, nil
+	case addr.Is4():
+		return &list[at], Floating(&list[at]), nil
 	}
-	return nil, nil
+	marked, err := floating6(h.wire)
+	_, ours = marked[onDevice{l.Attrs().Index, addr}]
+	return &list[at], ours, err
 }
 
 // announceOn tells the device's network at once who has the address. Devices
@@ -143,20 +159,24 @@ func (h *Host) announceOn(l netlink.Link, addr netip.Addr) {
 	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err == nil {
-		err = send(announcement{fd, l.Attrs().Index, [][]byte{arpAnnouncement(mac, addr)}})
+		err = send(announcement{fd, l.Attrs().Index, []frame{announcementOf(mac, addr, true)}})
 	}
 	if err != nil && !errors.Is(err, unix.ENETDOWN) {
-		h.log.Warn("no gratuitous ARP: neighbours may keep the old one for a while", "address", addr, "device", l.Attrs().Name, "error", err)
+		h.log.Warn("address not announced: neighbours may keep the old MAC address for a while", "address", addr, "device", l.Attrs().Name, "error", err)
 	}
 }
 
 // floating gives the addresses with our mark, by device.
-func floating(list []netlink.Addr, names map[int]string) map[desired.DeviceAddress]struct{} {
+func (h *Host) floating(list []netlink.Addr, names map[int]string) (map[desired.DeviceAddress]struct{}, error) {
 	out := map[desired.DeviceAddress]struct{}{}
 	for i := range list {
 		if p, ok := toPrefix(list[i].IPNet); ok && Floating(&list[i]) {
 			out[desired.DeviceAddress{Device: names[list[i].LinkIndex], Addr: p.Addr()}] = struct{}{}
 		}
 	}
-	return out
+	marked, err := floating6(h.wire)
+	for a := range marked {
+		out[desired.DeviceAddress{Device: names[a.index], Addr: a.addr}] = struct{}{}
+	}
+	return out, err
 }

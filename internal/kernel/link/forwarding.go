@@ -50,9 +50,9 @@ func forwards(bridge string) bool {
 }
 
 // forwardingOff reads RTM_NEWNETCONF: the interface for which forwarding was
-// turned off, netconfAll for the host.
+// turned off, netconfAll for the host. Of IPv6 only the latter counts.
 func forwardingOff(data []byte) (index int, off bool) {
-	if len(data) < sizeofNetconfmsg || data[0] != unix.AF_INET {
+	if len(data) < sizeofNetconfmsg || data[0] != unix.AF_INET && data[0] != unix.AF_INET6 {
 		return 0, false
 	}
 	// The header of one byte is padded to four.
@@ -70,6 +70,9 @@ func forwardingOff(data []byte) (index int, off bool) {
 		case netconfForwarding:
 			off = value == 0
 		}
+	}
+	if data[0] == unix.AF_INET6 && index != netconfAll {
+		return index, false // see forwards6
 	}
 	return index, off
 }

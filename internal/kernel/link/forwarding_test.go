@@ -3,6 +3,7 @@
 package link
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -37,6 +38,35 @@ func TestForwardingTurnedOff(t *testing.T) {
 			for signalled(c, quietTime) {
 				observe(t, h)
 			}
+		}
+	})
+}
+
+// The same for IPv6, where only the host's own setting counts, and only to
+// bridges that have IPv6.
+func TestForwardingIPv6TurnedOff(t *testing.T) {
+	on(t, func(t *testing.T, h *Host) {
+		c, err := h.Watch(t.Context())
+		must(t, err)
+		four := testBridge(2)
+		must(t, h.EnsureBridge(t.Context(), four))
+		b := testBridge(1)
+		b.Addrs = append(b.Addrs, netip.MustParsePrefix("fd00:1::1/64"))
+		must(t, h.EnsureBridge(t.Context(), b))
+		for signalled(c, quietTime) {
+			observe(t, h)
+		}
+		must(t, setSysctl(forwarding6, "0"))
+		if !signalled(c, time.Second) {
+			t.Error("not signalled")
+		}
+		seen := observe(t, h).Bridges
+		if len(seen[b.Name].Addrs) != 0 || len(seen[four.Name].Addrs) != 1 {
+			t.Errorf("observed %+v", seen)
+		}
+		must(t, h.EnsureBridge(t.Context(), b))
+		if have, _ := getSysctl(forwarding6); have != "1" || len(observe(t, h).Bridges[b.Name].Addrs) != 2 {
+			t.Errorf("not repaired: %s", have)
 		}
 	})
 }

@@ -106,7 +106,15 @@ func hasIPv6(addrs []netip.Prefix) bool {
 
 // ensureIPv6 turns IPv6 on for an interface that has an IPv6 address among
 // addrs, and off for any other; a kernel without IPv6 has nothing to turn off.
+// Its link-local address can be used at once too: without one the host asks for
+// no neighbour on whose behalf it forwards (ndisc_send_ns in net/ipv6/ndisc.c),
+// and duplicate address detection takes a second.
 func ensureIPv6(name string, addrs []netip.Prefix) error {
+	if hasIPv6(addrs) {
+		if err := ifThere(writeSysctl("net/ipv6/conf/"+name+"/accept_dad", "0")); err != nil {
+			return err
+		}
+	}
 	err := writeSysctl("net/ipv6/conf/"+name+"/disable_ipv6", bit(!hasIPv6(addrs)))
 	if hasIPv6(addrs) && errors.Is(err, os.ErrNotExist) {
 		return errs.New(errs.Unavailable, "%s has an IPv6 address, and this kernel has no IPv6 (ipv6.disable=1?)", name)

@@ -46,7 +46,9 @@ func (h *Host) Observe(ctx context.Context) (desired.Observed, error) {
 		byIndex[l.Attrs().Index], index[l.Attrs().Name] = l.Attrs().Name, l.Attrs().Index
 	}
 	out.Uprooted = h.parents.changed(index)
-	out.Addresses = floating(list, byIndex)
+	if out.Addresses, err = h.floating(list, byIndex); err != nil {
+		return out, err
+	}
 	for a := range out.Addresses {
 		h.placed.put(a.Addr)
 	}
@@ -87,7 +89,7 @@ func observedBridge(l netlink.Link, network string, addrs []netip.Prefix) desire
 	if PlainBridge(l) {
 		return desired.Bridge{Name: a.Name, Network: network, MAC: a.HardwareAddr.String(), MTU: a.MTU, Plain: up(l), OVS: l.Type() == "openvswitch"}
 	}
-	if !up(l) || !forwards(a.Name) {
+	if !up(l) || !forwards(a.Name) || hasIPv6(addrs) && !forwards6() {
 		addrs = nil
 	}
 	localnet, _ := getSysctl("net/ipv4/conf/" + a.Name + "/route_localnet")

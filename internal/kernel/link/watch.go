@@ -47,7 +47,8 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 
 func subscribe() (*nl.NetlinkSocket, error) {
 	sock, err := nl.SubscribeAt(netns.None(), netns.None(), unix.NETLINK_ROUTE,
-		unix.RTNLGRP_LINK, unix.RTNLGRP_TC, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_NETCONF)
+		unix.RTNLGRP_LINK, unix.RTNLGRP_TC, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	if err != nil {
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
@@ -169,7 +170,7 @@ func (w *watcher) tookOff(data []byte) bool {
 		return false
 	}
 	for _, a := range attrs {
-		if addr, ok := netip.AddrFromSlice(a.Value); ok && a.Attr.Type == unix.IFA_LOCAL && w.host.placed.has(addr) {
+		if addr, ok := netip.AddrFromSlice(a.Value); ok && (a.Attr.Type == unix.IFA_LOCAL || a.Attr.Type == unix.IFA_ADDRESS) && w.host.placed.has(addr) {
 			return true
 		}
 	}

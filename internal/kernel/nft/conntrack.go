@@ -358,5 +358,5 @@ func endFlows(e ending, families []netlink.InetFamily) error {
 // flowSets are the sets and maps of which flows depend.
 func flowSets() []string {
 	return []string{mapPublish4, mapPublish6, mapAny4, mapAny6, mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6,
-		setFlows4, setPairs4, setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6}
+		setFlows4, setFlows6, setPairs4, setPairs6, setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6}
 }

@@ -51,8 +51,8 @@ const (
 
 // setNames lists those that hold elements of a desired.Firewall.
 func setNames() []string {
-	return append(bridgeSets(), setBridges, setSameBridge, setInternal, setFlows4, setPairs4,
-		setGuarded4, setAdmit4, mapMembers4, setAdmitMembers4,
+	return append(bridgeSets(), setBridges, setSameBridge, setInternal, setFlows4, setFlows6, setPairs4, setPairs6,
+		setGuarded4, setGuarded6, setAdmit4, setAdmit6, mapMembers4, mapMembers6, setAdmitMembers4, setAdmitMembers6,
 		setMasquerade4, setMasquerade6, setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
 		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6,
 		setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6, mapMoved4, setSwapped4,
@@ -519,8 +519,11 @@ func protoName(n byte) string {
 	return strconv.Itoa(int(n))
 }
 
+// portKeySize is the length of a protocol and a port in a concatenation.
+const portKeySize = 8
+
 func portKey(proto byte, port uint16) []byte {
-	b := make([]byte, 8)
+	b := make([]byte, portKeySize)
 	b[0] = proto
 	binary.BigEndian.PutUint16(b[4:], port)
 	return b

@@ -55,16 +55,21 @@ func sample() desired.Firewall {
 		Flows: map[desired.Flow]struct{}{
 			flowOf("172.17.0.2", "172.17.0.3", "tcp", 80, 80): {}, flowOf("172.17.0.2", "172.17.0.3", "tcp", 81, 90): {},
 			flowOf("172.17.0.2", "172.17.0.3", "udp", 80, 80): {}, flowOf("172.17.0.3", "172.17.0.2", "sctp", 1, 65535): {},
+			flowOf("fd00::2", "fd00::3", "tcp", 80, 80): {}, flowOf("fd00::2", "fd00::3", "tcp", 82, 90): {},
 		},
-		Pairs:   map[desired.Pair]struct{}{{From: netip.MustParseAddr("172.17.0.2"), To: netip.MustParseAddr("172.18.3.2")}: {}},
-		Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {}},
-		Members: map[netip.Addr]uint32{netip.MustParseAddr("172.17.0.2"): 0x01000001, netip.MustParseAddr("172.17.0.3"): 0xfe1212fe},
+		Pairs: map[desired.Pair]struct{}{
+			{From: netip.MustParseAddr("172.17.0.2"), To: netip.MustParseAddr("172.18.3.2")}: {},
+			{From: netip.MustParseAddr("fd00::2"), To: netip.MustParseAddr("fd00:1::2")}:     {},
+		},
+		Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("fd00::2"): {}, netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {}},
+		Members: map[netip.Addr]uint32{netip.MustParseAddr("fd00::3"): 0x01000001, netip.MustParseAddr("172.17.0.2"): 0x01000001, netip.MustParseAddr("172.17.0.3"): 0xfe1212fe},
 		Admit: admissions(
 			admission("0.0.0.0", "255.255.255.255", "172.17.0.2", 6, 6, 80, 80), admission("10.0.0.1", "10.0.0.1", "172.17.0.2", 6, 6, 443, 443),
 			admission("10.0.0.0", "10.255.255.255", "172.17.0.3", 0, 255, 0, 65535), admission("192.0.2.5", "192.0.2.9", "172.17.0.3", 1, 1, 0, 65535),
+			admission("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fd00::2", 6, 6, 80, 90), admission("2001:db8::", "2001:db8::ffff", "fd00::2", 58, 58, 0, 65535),
 		),
 		AdmitMembers: map[desired.MemberAdmission]struct{}{
-			memberAdmission(0x01000001, "172.17.0.2", 17, 53): {},
+			memberAdmission(0x01000001, "172.17.0.2", 17, 53): {}, memberAdmission(0x01000001, "fd00::2", 6, 443): {},
 			memberAdmission(0xfe1212fe, "172.17.0.2", 17, 53): {},
 		},
 		Ports: map[string]desired.BridgePort{
@@ -74,10 +79,12 @@ func sample() desired.Firewall {
 		MACs: map[string]bool{"02:42:ac:11:00:02": false, "02:42:ac:11:00:03": true, "02:00:00:00:00:01": false},
 		Addresses: map[netip.Addr]struct{}{
 			netip.MustParseAddr("172.17.0.1"): {}, netip.MustParseAddr("172.17.0.2"): {}, netip.MustParseAddr("172.17.0.3"): {},
+			netip.MustParseAddr("fd00::2"): {}, netip.MustParseAddr("fe80::42:acff:fe11:3"): {},
 		},
 		Sources: map[desired.Source]struct{}{
 			{Port: "jv1", MAC: "02:42:ac:11:00:02", Addr: netip.MustParseAddr("172.17.0.2")}:             {},
 			{Port: "jvabcdefghijklm", MAC: "02:42:ac:11:00:03", Addr: netip.MustParseAddr("172.17.0.3")}: {},
+			{Port: "jv1", MAC: "02:42:ac:11:00:02", Addr: netip.MustParseAddr("fd00::2")}:                {},
 		},
 
 		Tenants:    names("jk-a"),
@@ -296,7 +303,7 @@ func TestRefusesImpossible(t *testing.T) {
 		{Publish: map[desired.Claim]desired.Target{{IP: netip.IPv4Unspecified(), Proto: "tcp", Port: 1}: to("1.2.3.4:1")}},
 		{Publish: map[desired.Claim]desired.Target{{IP: netip.MustParseAddr("1.1.1.1"), Proto: "icmp"}: to("1.2.3.4:1")}},
 		{PublishAny: map[desired.PortKey]desired.Target{{V6: true, Proto: "tcp"}: to("1.2.3.4:1")}},
-		{Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("fd00::2"): {}}},
+		{Guarded: map[netip.Addr]struct{}{netip.MustParseAddr("fe80::2%eth0"): {}}},
 		{Members: map[netip.Addr]uint32{netip.MustParseAddr("10.0.0.1"): 0}},
 		{Members: map[netip.Addr]uint32{netip.MustParseAddr("10.0.0.1"): 7}},
 		{Admit: admissions(admission("10.0.0.9", "10.0.0.1", "10.0.0.2", 6, 6, 1, 2))},

@@ -301,7 +301,7 @@ func readPattern(exprs []byte) (p pattern) {
 // warnPolicies says once which other chains drop forwarded packets by policy.
 func (f *Firewall) warnPolicies() error {
 	return f.with(func(k *kernel) error {
-		for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_INET} {
+		for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6, unix.NFPROTO_INET} {
 			chains, err := k.allChains(family)
 			if err != nil {
 				return err

@@ -14,40 +14,44 @@ import (
 // The sets and the map of security groups.
 const (
 	setGuarded4      = "guarded4"
+	setGuarded6      = "guarded6"
 	setAdmit4        = "admit4"
+	setAdmit6        = "admit6"
 	mapMembers4      = "members4"
+	mapMembers6      = "members6"
 	setAdmitMembers4 = "admitmembers4"
+	setAdmitMembers6 = "admitmembers6"
 )
 
 func layGroups(l layout, fw desired.Firewall) error {
 	for a := range fw.Guarded {
-		if !a.Is4() {
+		if !a.IsValid() || a.Zone() != "" {
 			return errs.New(errs.Invalid, "address %v can't be guarded by the firewall", a)
 		}
-		l.add(setGuarded4, element{key: a.AsSlice(), text: a.String()})
+		l.add(pick(a, setGuarded4, setGuarded6), element{key: a.AsSlice(), text: a.String()})
 	}
 	for a, mark := range fw.Members {
-		if !a.Is4() || !isMark(mark) {
+		if !a.IsValid() || !isMark(mark) {
 			return errs.New(errs.Invalid, "address %v can't be told to the firewall with mark %d", a, mark)
 		}
-		l.add(mapMembers4, element{key: a.AsSlice(), val: markKey(mark), text: fmt.Sprintf("%s : %#x", a, mark)})
+		l.add(pick(a, mapMembers4, mapMembers6), element{key: a.AsSlice(), val: markKey(mark), text: fmt.Sprintf("%s : %#x", a, mark)})
 	}
 	for a := range fw.Admit {
-		if !a.From.Is4() || !a.FromLast.Is4() || !a.To.Is4() || a.FromLast.Less(a.From) || !sound(a.Span) {
+		if !sameFamily(a.From, a.To) || !sameFamily(a.FromLast, a.To) || a.FromLast.Less(a.From) || !sound(a.Span) {
 			return errs.New(errs.Invalid, "admission %v can't be told to the firewall", a)
 		}
 		from, to := spanKeys(a.To, a.Span)
-		l.add(setAdmit4, element{
+		l.add(pick(a.To, setAdmit4, setAdmit6), element{
 			key: append(a.From.AsSlice(), from...), end: append(a.FromLast.AsSlice(), to...),
 			text: fmt.Sprintf("%s . %s", addrRange(a.From, a.FromLast), spanText(a.To, a.Span)),
 		})
 	}
 	for a := range fw.AdmitMembers {
-		if !isMark(a.Mark) || !a.To.Is4() || !sound(a.Span) {
+		if !isMark(a.Mark) || !a.To.IsValid() || !sound(a.Span) {
 			return errs.New(errs.Invalid, "admission %v can't be told to the firewall", a)
 		}
 		from, to := spanKeys(a.To, a.Span)
-		l.add(setAdmitMembers4, element{
+		l.add(pick(a.To, setAdmitMembers4, setAdmitMembers6), element{
 			key: append(markKey(a.Mark), from...), end: append(markKey(a.Mark), to...),
 			text: fmt.Sprintf("%#x . %s", a.Mark, spanText(a.To, a.Span)),
 		})
@@ -84,30 +88,33 @@ func addrRange(first, last netip.Addr) string {
 func unlayGroups(l layout, fw *desired.Firewall) {
 	fw.Guarded, fw.Members = map[netip.Addr]struct{}{}, map[netip.Addr]uint32{}
 	fw.Admit, fw.AdmitMembers = map[desired.Admission]struct{}{}, map[desired.MemberAdmission]struct{}{}
-	for _, e := range l[setGuarded4] {
+	for _, e := range slices.Concat(l[setGuarded4], l[setGuarded6]) {
 		fw.Guarded[addr(e.key)] = struct{}{}
 	}
-	for _, e := range l[mapMembers4] {
+	for _, e := range slices.Concat(l[mapMembers4], l[mapMembers6]) {
 		fw.Members[addr(e.key)] = binary.NativeEndian.Uint32(e.val)
 	}
-	for _, e := range l[setAdmit4] {
-		a := desired.Admission{From: addr(e.key[:4]), FromLast: addr(e.end[:4]), To: addr(e.key[4:8]), Span: unspan(e)}
-		if slices.Equal(e.key[4:8], e.end[4:8]) { // a range of destinations is not ours
+	for _, e := range slices.Concat(l[setAdmit4], l[setAdmit6]) {
+		n := (len(e.key) - portKeySize) / 2
+		a := desired.Admission{From: addr(e.key[:n]), FromLast: addr(e.end[:n]), To: addr(e.key[n : 2*n]), Span: unspan(e)}
+		if slices.Equal(e.key[n:2*n], e.end[n:2*n]) { // a range of destinations is not ours
 			fw.Admit[a] = struct{}{}
 		}
 	}
-	for _, e := range l[setAdmitMembers4] {
-		a := desired.MemberAdmission{Mark: binary.NativeEndian.Uint32(e.key), To: addr(e.key[4:8]), Span: unspan(e)}
-		if slices.Equal(e.key[:8], e.end[:8]) {
+	for _, e := range slices.Concat(l[setAdmitMembers4], l[setAdmitMembers6]) {
+		n := len(e.key) - portKeySize
+		a := desired.MemberAdmission{Mark: binary.NativeEndian.Uint32(e.key), To: addr(e.key[4:n]), Span: unspan(e)}
+		if slices.Equal(e.key[:n], e.end[:n]) {
 			fw.AdmitMembers[a] = struct{}{}
 		}
 	}
 }
 
-// unspan reads what follows two fields of four bytes.
+// unspan reads what a key ends with.
 func unspan(e element) desired.Span {
+	first, last := e.key[len(e.key)-portKeySize:], e.end[len(e.end)-portKeySize:]
 	return desired.Span{
-		FirstProto: e.key[8], LastProto: e.end[8],
-		First: binary.BigEndian.Uint16(e.key[12:]), Last: binary.BigEndian.Uint16(e.end[12:]),
+		FirstProto: first[0], LastProto: last[0],
+		First: binary.BigEndian.Uint16(first[4:]), Last: binary.BigEndian.Uint16(last[4:]),
 	}
 }

@@ -184,6 +184,7 @@ func (p *place) serve(t *testing.T, addr string) {
 	t.Cleanup(func() { _ = ln.Close(); _ = pc.Close() })
 	answer := func(a net.Addr) []byte {
 		h, _, _ := net.SplitHostPort(a.String())
+		h, _, _ = strings.Cut(h, "%")
 		return []byte(p.name + " sees " + h)
 	}
 	go func() {

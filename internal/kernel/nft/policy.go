@@ -17,21 +17,32 @@ import (
 // jackstay`, which tell who sends from where.
 const (
 	setFlows4     = "flows4"
+	setFlows6     = "flows6"
 	setPairs4     = "pairs4"
+	setPairs6     = "pairs6"
 	setPorts      = "ports"
 	mapBridgeMACs = "bridgemacs"
 	setMACs       = "macs"
 	setPortMACs   = "portmacs"
 	setAddresses4 = "addresses4"
+	setAddresses6 = "addresses6"
 	setSources4   = "sources4"
-	setRouted     = "routed"
-	setRoutedMACs = "routedmacs"
-	setRouted4    = "routed4"
+	setSources6   = "sources6"
+	// These two have the elements of the two before once more, as nft(8) can't
+	// look up what a neighbour advertisement tells in a set of addresses.
+	setTargets6     = "targets6"
+	setAdvertisers6 = "advertisers6"
+	setRouted       = "routed"
+	setRoutedMACs   = "routedmacs"
+	setRouted4      = "routed4"
 )
 
 // bridgeSets lists those of the bridge family's table.
 func bridgeSets() []string {
-	return []string{setPorts, mapBridgeMACs, setMACs, setPortMACs, setAddresses4, setSources4, setRouted, setRoutedMACs, setRouted4}
+	return []string{
+		setPorts, mapBridgeMACs, setMACs, setPortMACs, setAddresses4, setAddresses6, setSources4, setSources6,
+		setTargets6, setAdvertisers6, setRouted, setRoutedMACs, setRouted4,
+	}
 }
 
 // tableOf gives the table a set is in.
@@ -54,22 +65,26 @@ func familyName(set string) string {
 func layPolicy(l layout, fw desired.Firewall) error {
 	for f := range fw.Flows {
 		num, ok := protoNumber(f.Proto)
-		if !ok || !f.From.Is4() || !f.To.Is4() || f.Last < f.First {
+		if !ok || !sameFamily(f.From, f.To) || f.Last < f.First {
 			return errs.New(errs.Invalid, "flow %v can't be told to the firewall", f)
 		}
 		key := slices.Concat(f.From.AsSlice(), f.To.AsSlice())
-		l.add(setFlows4, element{
+		l.add(pick(f.From, setFlows4, setFlows6), element{
 			key: append(slices.Clone(key), portKey(num, f.First)...), end: append(slices.Clone(key), portKey(num, f.Last)...),
 			text: fmt.Sprintf("%s . %s . %s . %s", f.From, f.To, f.Proto, portRange(f.First, f.Last)),
 		})
 	}
 	for p := range fw.Pairs {
-		if !p.From.Is4() || !p.To.Is4() {
+		if !sameFamily(p.From, p.To) {
 			return errs.New(errs.Invalid, "pair %v can't be told to the firewall", p)
 		}
-		l.add(setPairs4, element{key: append(p.From.AsSlice(), p.To.AsSlice()...), text: fmt.Sprintf("%s . %s", p.From, p.To)})
+		l.add(pick(p.From, setPairs4, setPairs6), element{key: append(p.From.AsSlice(), p.To.AsSlice()...), text: fmt.Sprintf("%s . %s", p.From, p.To)})
 	}
 	return layBridgePorts(l, fw)
+}
+
+func sameFamily(a, b netip.Addr) bool {
+	return a.IsValid() && b.IsValid() && a.Is4() == b.Is4()
 }
 
 func portRange(first, last uint16) string {
@@ -112,10 +127,13 @@ func layBridgePorts(l layout, fw desired.Firewall) error {
 		}
 	}
 	for a := range fw.Addresses {
-		if !a.Is4() {
+		if !a.IsValid() || a.Zone() != "" {
 			return errs.New(errs.Invalid, "address %v can't be told to the firewall of the bridges", a)
 		}
-		l.add(setAddresses4, element{key: a.AsSlice(), text: a.String()})
+		l.add(pick(a, setAddresses4, setAddresses6), element{key: a.AsSlice(), text: a.String()})
+		if a.Is6() {
+			l.add(setTargets6, element{key: a.AsSlice(), text: number(a)})
+		}
 	}
 	for s := range fw.Sources {
 		mac, err := ether(s.MAC)
@@ -125,16 +143,20 @@ func layBridgePorts(l layout, fw desired.Firewall) error {
 		if err := checkIfname(s.Port); err != nil {
 			return err
 		}
-		if !s.Addr.Is4() {
+		if !s.Addr.IsValid() || s.Addr.Zone() != "" {
 			return errs.New(errs.Invalid, "address %v can't be told to the firewall of the bridges", s.Addr)
 		}
-		l.add(setSources4, element{
-			key:  slices.Concat(ifname(s.Port), mac, s.Addr.AsSlice()),
-			text: fmt.Sprintf("%q . %s . %s", s.Port, s.MAC, s.Addr),
-		})
+		key := slices.Concat(ifname(s.Port), mac, s.Addr.AsSlice())
+		l.add(pick(s.Addr, setSources4, setSources6), element{key: key, text: fmt.Sprintf("%q . %s . %s", s.Port, s.MAC, s.Addr)})
+		if s.Addr.Is6() {
+			l.add(setAdvertisers6, element{key: key, text: fmt.Sprintf("%q . %s . %s", s.Port, s.MAC, number(s.Addr))})
+		}
 	}
 	return nil
 }
+
+// number is an address as nft reads a piece of a packet whose meaning it doesn't know.
+func number(a netip.Addr) string { return fmt.Sprintf("0x%x", a.AsSlice()) }
 
 // etherSize is a hardware address in a concatenation, padded to registers of 4 bytes.
 const etherSize = 8
@@ -155,13 +177,15 @@ func unlayPolicy(l layout, fw *desired.Firewall) {
 	fw.Flows, fw.Pairs = map[desired.Flow]struct{}{}, map[desired.Pair]struct{}{}
 	fw.Ports, fw.MACs = map[string]desired.BridgePort{}, map[string]bool{}
 	fw.Addresses, fw.Sources = map[netip.Addr]struct{}{}, map[desired.Source]struct{}{}
-	for _, e := range l[setFlows4] {
-		proto, first := unportKey(e.key[8:])
-		_, end := unportKey(e.end[8:])
-		fw.Flows[desired.Flow{From: addr(e.key[:4]), To: addr(e.key[4:8]), Proto: proto, First: first, Last: end}] = struct{}{}
+	for _, e := range slices.Concat(l[setFlows4], l[setFlows6]) {
+		n := (len(e.key) - portKeySize) / 2
+		proto, first := unportKey(e.key[2*n:])
+		_, end := unportKey(e.end[2*n:])
+		fw.Flows[desired.Flow{From: addr(e.key[:n]), To: addr(e.key[n : 2*n]), Proto: proto, First: first, Last: end}] = struct{}{}
 	}
-	for _, e := range l[setPairs4] {
-		fw.Pairs[desired.Pair{From: addr(e.key[:4]), To: addr(e.key[4:])}] = struct{}{}
+	for _, e := range slices.Concat(l[setPairs4], l[setPairs6]) {
+		n := len(e.key) / 2
+		fw.Pairs[desired.Pair{From: addr(e.key[:n]), To: addr(e.key[n:])}] = struct{}{}
 	}
 	unlayBridgePorts(l, fw)
 }
@@ -192,10 +216,11 @@ func unlayBridgePorts(l layout, fw *desired.Firewall) {
 			fw.MACs[unether(e.key)] = true
 		}
 	}
-	for _, e := range l[setAddresses4] {
+	// The sets of what advertisements tell say nothing else; told misses what they lack.
+	for _, e := range slices.Concat(l[setAddresses4], l[setAddresses6]) {
 		fw.Addresses[addr(e.key)] = struct{}{}
 	}
-	for _, e := range l[setSources4] {
+	for _, e := range slices.Concat(l[setSources4], l[setSources6]) {
 		fw.Sources[desired.Source{
 			Port: name(e.key[:ifnameSize]), MAC: unether(e.key[ifnameSize:]), Addr: addr(e.key[ifnameSize+etherSize:]),
 		}] = struct{}{}
