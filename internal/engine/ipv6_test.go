@@ -200,3 +200,35 @@ func TestFloatingIPv6(t *testing.T) {
 		t.Errorf("detached %v, %v", f, err)
 	}
 }
+
+// A swap takes IPv6 ports and floating IPs only where there is IPv6.
+func TestSwapOfIPv6(t *testing.T) {
+	r := newWorld(t).engine()
+	r.network(t, "six", withIPv6())
+	old, four, next := r.runContainer(t, "old", "serve", onNetwork("six"), publish("", 8080, 0, 80)), r.runContainer(t, "four", "serve"), r.runContainer(t, "next", "serve", onNetwork("six"))
+	if err := r.Swap(t.Context(), "old", "four"); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "container old publishes [::]:8080->80/tcp, and container four has no IPv6 address") {
+		t.Errorf("ports to a container without IPv6: %v", err)
+	}
+	if err := r.Swap(t.Context(), "old", "next"); err != nil || portWords(r.container(next).Ports) != "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp" || len(r.container(old).Ports) != 0 {
+		t.Errorf("swapped: %v, %v", r.container(next).Ports, err)
+	}
+	if _, err := r.AddFIPPool(t.Context(), "2001:db8:1::10/124", "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	list, err := r.AllocateFIPs(t.Context(), 1, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.AttachFIP(t.Context(), list[0].ID(), old, false, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Swap(t.Context(), "old", "four"); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "container four has no address of the family of floating IP 2001:db8:1::11") {
+		t.Errorf("a floating IP to a container without IPv6: %v", err)
+	}
+	if r.container(four) == nil || r.Snapshot().FIPOf[old] != "2001:db8:1::11" {
+		t.Errorf("half a swap: %v", r.Snapshot().FIPOf)
+	}
+	if err := r.Swap(t.Context(), "old", "next"); err != nil || r.Snapshot().FIPOf[next] != "2001:db8:1::11" {
+		t.Errorf("swapped: %v, %v", r.Snapshot().FIPOf, err)
+	}
+}

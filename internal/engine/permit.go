@@ -135,6 +135,7 @@ func (e *Engine) permitNetwork(n *model.Network, req model.NetworkRequest) error
 var tenantSubnets = [...]netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"), // RFC 1918
 	netip.MustParsePrefix("100.64.0.0/10"), // RFC 6598
+	netip.MustParsePrefix("fd00::/8"),      // RFC 4193
 }
 
 // permitSubnets refuses a tenant subnets that would take something from the
@@ -149,7 +150,7 @@ func (e *Engine) permitSubnets(subnets []model.Subnet, elsewhere string) error {
 	for _, sub := range subnets {
 		within := func(p netip.Prefix) bool { return p.Bits() <= sub.Prefix.Bits() && p.Contains(sub.Prefix.Addr()) }
 		if !slices.ContainsFunc(tenantSubnets[:], within) {
-			return errs.New(errs.Forbidden, "invalid pool request: subnet %s is not open to tenants: take private addresses (RFC 1918, RFC 6598), or give no --subnet and one is picked", sub.Prefix)
+			return errs.New(errs.Forbidden, "invalid pool request: subnet %s is not open to tenants: take private addresses (RFC 1918, RFC 6598, RFC 4193), or give no --subnet and one is picked", sub.Prefix)
 		}
 	}
 	return nil

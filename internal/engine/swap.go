@@ -106,6 +106,10 @@ func (sw *swap) movePorts(s *model.Snapshot, a, b *model.Container) error {
 	if _, err := publishingNetwork(s, b); err != nil {
 		return err
 	}
+	if at := slices.IndexFunc(a.Ports, func(m model.PortMapping) bool { return m.HostIP.Is6() }); at >= 0 && !hasIPv6(s, b) {
+		return errs.New(errs.Conflict, "container %s publishes %s, and container %s has no IPv6 address that it could lead to: connect it to a network made with --ipv6 first",
+			a.Name, portWords(a.Ports[at:at+1]), b.Name)
+	}
 	unrollPublishAll(&old)
 	next.Host.PortBindings = append(slices.Clone(b.Host.PortBindings), old.Host.PortBindings...)
 	next.Ports = append(slices.Clone(b.Ports), a.Ports...)
@@ -182,6 +186,14 @@ func (sw *swap) exchangeFIPs(s *model.Snapshot, a, b *model.Container) error {
 	if !hasBridge(s, b) {
 		return errs.New(errs.Conflict, "container %s has the floating IP %s, and container %s is on no bridge network that it could go to: connect it first (jackstay network connect)",
 			a.Name, f.Address, b.Name)
+	}
+	for _, x := range []struct {
+		fip *model.FloatingIP
+		to  *model.Container
+	}{{f, b}, {s.FIPs[s.FIPOf[b.ID]], a}} {
+		if x.fip != nil && !hasFamily(s, x.to, x.fip.Address.Is6()) {
+			return errs.New(errs.Conflict, "container %s has no address of the family of floating IP %s, which would go to it: connect it to a network made with --ipv6 first", x.to.Name, x.fip.Address)
+		}
 	}
 	give := func(f *model.FloatingIP, from, to *model.Container) {
 		moved := *f

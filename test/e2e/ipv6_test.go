@@ -361,3 +361,39 @@ func TestIPv6FIP(t *testing.T) {
 	}
 	h.J("fip", "release", fip, "2001:db8::12", "10.98.0.17")
 }
+
+// Two tenants with IPv6: their networks are apart, also where both ask for the
+// same subnet; a published port is the way in.
+func TestIPv6Tenants(t *testing.T) {
+	t.Parallel()
+	h := host.New(t)
+	own := map[string]*host.Host{}
+	addr, gateway := map[string]string{}, map[string]string{}
+	for name, port := range map[string]string{"acme": "8081", "umbrella": "8082"} {
+		h.J("tenant", "create", name)
+		o := h.As(name)
+		own[name] = o
+		o.J("network", "create", "--ipv6", "six")
+		serve(o, "web", "--network", "six", "-p", port+":8000")
+		addr[name] = ip6(o, "web", "six")
+		gateway[name] = o.J("network", "inspect", "-f", "{{(index .IPAM.Config 1).Gateway}}", "six")
+	}
+	own["acme"].J("network", "create", "--ipv6", "--subnet", "fd00:e::/64", "mine")
+	if r := own["umbrella"].TryJ("network", "create", "--ipv6", "--subnet", "fd00:e::/64", "mine"); r.Code != 1 || !strings.Contains(r.Stderr, "not available") || strings.Contains(r.Stderr, "acme") {
+		t.Errorf("a subnet that another tenant has: %+v", r)
+	}
+	o := own["acme"]
+	for _, c := range []struct{ addr, want string }{
+		{"[" + addr["acme"] + "]:8000", "web"}, {"[" + gateway["acme"] + "]:8081", "web"}, // its own
+		{"[" + addr["umbrella"] + "]:8000", ""}, {"[" + gateway["umbrella"] + "]:8082", ""}, // another's
+		{"[" + gateway["acme"] + "]:8082", "web"}, // the way in: a port that the other publishes
+	} {
+		if got := get(o, "web", c.addr); got != c.want {
+			t.Errorf("acme to %s: %q, want %q", c.addr, got, c.want)
+		}
+	}
+	if r := o.TryJ("exec", "web", "ping", "-6", "-c", "1", "-W", "1", gateway["umbrella"]); r.Code == 0 {
+		t.Error("another tenant's gateway answers")
+	}
+	o.J("exec", "web", "ping", "-6", "-c", "1", "-W", "2", gateway["acme"])
+}

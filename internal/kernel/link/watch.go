@@ -151,7 +151,11 @@ func (w *watcher) subject(kind uint16, data []byte) (string, bool) {
 		if index == netconfAll {
 			name, ours = "all", true
 		}
-		if off && ours && !forwards(name) { // a late message may tell of how a bridge began
+		on := forwards(name)
+		if len(data) > 0 && data[0] == unix.AF_INET6 {
+			on = forwards6()
+		}
+		if off && ours && !on { // a late message may tell of how a bridge began
 			return "", true // nothing of the link itself differs: have everything observed
 		}
 	}
