@@ -61,6 +61,7 @@ func (e *Engine) UpdateContainer(ctx context.Context, ref string, u model.Update
 		return nil
 	})
 	if err != nil {
+		undo()
 		return nil, err
 	}
 	e.containerEvent(c, "update", words...)

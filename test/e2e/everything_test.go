@@ -32,6 +32,13 @@ func newEstate(t *testing.T) *estate {
 	serve(h, "store", always("--network", "front")...)
 	h.J("run", "-d", "--name", "app", "--restart", "always", "--network", "vault", "--link", "db:data", "--link-later", "late", "busybox", "sleep", "100000")
 	h.J("run", "-d", "--name", "stranger", "--restart", "always", "--network", "vault", "busybox", "sleep", "100000")
+	h.J("network", "create", "--ipv6", "--subnet", "fd00:7::/64", "six")
+	serve(h, "six-a", always("--network", "six", "-p", "8084:8000")...)
+	serve(h, "six-b", always("--network", "six")...)
+	h.J("tenant", "create", "--fip-quota", "1", "acme")
+	h.Sh("export JACKSTAY_HOST=unix://" + h.Run() + "/tenants/acme/jackstay.sock; jackstay network create front && " +
+		"jackstay run -d --name web --restart always --network front -p 8083:8000 busybox probe serve theirs tcp:8000 && " +
+		"jackstay run -d --name app --restart always --network front --link web busybox sleep 100000")
 	// All of it given or changed while they run.
 	h.J("sg", "attach", "inner", "store")
 	h.J("link", "add", "app", "far:deep:8000/tcp")
@@ -58,7 +65,7 @@ func (e *estate) said() string {
 	}
 	for _, line := range []string{
 		"network ls --format {{.Name}}", "network leases front", "network leases vault", "link ls", "alias ls front", "alias ls vault",
-		"sg ls", "sg inspect -f {{json.Rules}} web inner", "fip ls", "fip pool ls", "nic ls", "route ls app", "rule ls app", "port web",
+		"tenant ls", "network leases six", "network ls --format {{.Name}}", "sg ls", "sg inspect -f {{json.Rules}} web inner", "fip ls", "fip pool ls", "nic ls", "route ls app", "rule ls app", "port web",
 		"inspect -f {{json.HostConfig.Links}}{{json.NetworkSettings.SecurityGroups}}{{json.NetworkSettings.Rates}} app web store",
 	} {
 		line = strings.ReplaceAll(line, "json.", "json .")
@@ -97,6 +104,12 @@ func (e *estate) seen() string {
 	inside("app", "data:8000", h.IP("spare", "vault")+":8000", "deep:8000", h.IP("stranger", "vault")+":8000", "192.168.7.3:8000", fip+":8000")
 	inside("stranger", h.IP("db", "vault")+":8000", h.IP("far", "cave")+":8000", "www:8000", "a.foo.test:8000", "10.98.0.2:8000")
 	inside("web", "store:8000", h.IP("db", "vault")+":8000", "10.98.0.2:8000")
+	inside("six-a", "six-b:8000", "["+six(h, "six-b")+"]:8000")
+	inside("web@acme", "web:8000", "app:8000", h.IP("web", "front")+":8000", "10.98.0.1:8080")
+	inside("app@acme", "web:8000")
+	inside("store", h.IP("web@acme", "front")+":8000", "10.98.0.1:8083")
+	line("outside", "a tenant's published port", askHost(e.outside, "10.98.0.1:8083"))
+	line("host", "a port over IPv6", askHost(h, "[fd00:7::1]:8084"))
 	line("outside", "the published port", askHost(e.outside, "10.98.0.1:8080"))
 	line("outside", "the floating IP", askHost(e.outside, fip+":8000"))
 	line("outside", "another port of it", askHost(e.outside, fip+":8001"))
@@ -115,6 +128,8 @@ func TestEverythingSurvives(t *testing.T) {
 	for _, want := range []string{
 		`app to data:8000: "db"`, `app to deep:8000: "far"`, `app to 192.168.7.3:8000: "store"`, `web to store:8000: "store"`,
 		`outside to the published port: "web 10.98.0.2"`, `outside to the floating IP: "web 10.98.0.2"`, `outside to another port of it: ""`,
+		`six-a to [` + six(h, "six-b") + `]:8000: "six-b"`, `app@acme to web:8000: "theirs"`, `web@acme to ` + h.IP("web", "front") + `:8000: "-"`,
+		`store to ` + h.IP("web@acme", "front") + `:8000: "-"`, `outside to a tenant's published port: "theirs 10.98.0.2"`,
 		`web to outside, as: "outside 10.98.0.17"`, `stranger to ` + h.IP("db", "vault") + `:8000: "-"`, `stranger to www:8000: "-"`,
 	} {
 		if !strings.Contains(seen, want) {
@@ -152,6 +167,12 @@ func TestEverythingSurvives(t *testing.T) {
 		})
 		t.Logf("as before after %s: %v", broken.how, time.Since(began))
 	}
+}
+
+// six is a container's IPv6 address on the network of that name.
+func six(h *host.Host, container string) string {
+	h.T.Helper()
+	return h.J("inspect", "-f", "{{.NetworkSettings.Networks.six.GlobalIPv6Address}}", container)
 }
 
 // difference gives the lines that only one of two texts has.

@@ -88,11 +88,25 @@ func (h *Host) signalDaemon(s syscall.Signal) {
 	select {
 	case <-h.exited:
 	case <-time.After(20 * time.Second):
-		h.T.Errorf("jackstayd did not end after %v:\n%s", s, h.Log())
+		h.T.Errorf("jackstayd did not end after %v:\n%s", s, h.goroutines())
 		_ = h.daemon.Process.Kill()
 		<-h.exited
 	}
 	h.daemon = nil
+}
+
+// goroutines ends a daemon that hangs, and gives what it was doing.
+func (h *Host) goroutines() string {
+	_ = h.daemon.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-h.exited:
+	case <-time.After(2 * time.Second):
+	}
+	log, _ := os.ReadFile(h.LogPath())
+	if i := bytes.LastIndex(log, []byte("SIGQUIT")); i >= 0 {
+		log = log[i:]
+	}
+	return string(log)
 }
 
 // close removes the containers, ends the daemon and the host, and fails the

@@ -62,11 +62,13 @@ func (h *Host) filters(l netlink.Link) (list []netlink.Filter, err error) {
 
 // bucketOf reads a link's bucket if it is ours. The library can only list every
 // link's. The kernel tells what it is asked to all that listen, too: our watch
-// leaves out what our own sockets cause.
+// leaves out what our own sockets cause. Of a link that is not up it says nothing
+// at all (tc_qdisc_dump_ignore, net/sched/sch_api.c): the acknowledgement ends
+// the waiting, and that of an answer is passed over by the next request.
 func (h *Host) bucketOf(index int) (bucket, error) {
 	var msgs [][]byte
 	err := retry(func() (err error) {
-		req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ECHO)
+		req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ECHO|unix.NLM_F_ACK)
 		req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(index), Parent: netlink.HANDLE_ROOT})
 		req.Sockets = h.wire
 		msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)

@@ -262,3 +262,33 @@ func TestMissingKernelFeaturesAreNamed(t *testing.T) {
 	}
 	on(t, func(t *testing.T, _ *Host) { must(t, netns.Try(TryRates)) })
 }
+
+// The kernel says nothing of the queueing discipline of a link that is not up
+// yet; reading it ends all the same.
+func TestBucketOfALinkThatIsDown(t *testing.T) {
+	on(t, func(t *testing.T, h *Host) {
+		program(t, "ip", "link add down0 type veth peer name down1")
+		l, err := find(h.nl, "down0")
+		must(t, err)
+		ended := make(chan error, 1)
+		go func() {
+			for range 3 {
+				if b, err := h.bucketOf(l.Attrs().Index); err != nil || b != (bucket{}) {
+					ended <- fmt.Errorf("%+v, %w", b, err)
+					return
+				}
+			}
+			ended <- nil
+		}()
+		select {
+		case err := <-ended:
+			must(t, err)
+		case <-time.After(5 * time.Second):
+			t.Fatal("the kernel is waited for without end")
+		}
+		// And the next request is answered with its own.
+		if l, err = find(h.nl, "down1"); err != nil || l == nil || l.Attrs().Name != "down1" {
+			t.Errorf("after it: %v, %v", l, err)
+		}
+	})
+}

@@ -3,6 +3,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -61,7 +62,11 @@ func listRules(h *netlink.Handle) ([]netlink.Rule, error) {
 	var out []netlink.Rule
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		var list []netlink.Rule
-		if err := retry(func() (err error) { list, err = h.RuleList(family); return }); err != nil {
+		err := retry(func() (err error) { list, err = h.RuleList(family); return })
+		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // a kernel without this family, or without rules for it, has none
+		}
+		if err != nil {
 			return nil, fmt.Errorf("list routing rules: %w", err)
 		}
 		for _, k := range list {
