@@ -57,7 +57,7 @@ func newFlags(c *config) *pflag.FlagSet {
 	f.StringVar(&c.TLSCert, "tlscert", "", "the daemon's own certificate (PEM)")
 	f.StringVar(&c.TLSKey, "tlskey", "", "the key of that (PEM)")
 	f.StringVar(&c.BIP, "bip", "172.17.0.1/16", "gateway address and length of the default network; if they are taken, the next free pool")
-	f.BoolVar(&c.ICC, "icc", true, "containers of the default network reach each other; false: only along links")
+	f.BoolVar(&c.ICC, "icc", true, "containers of a default network (each tenant has one of its own) reach each other; false: only along links")
 	f.StringArrayVar(&c.Pools, "default-address-pool", nil, "where networks get their subnets: base=CIDR,size=BITS (may be repeated)")
 	f.StringArrayVar(&c.DNS, "dns", nil, "resolver asked for names that aren't ours (default: the host's; may be repeated)")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -66,7 +66,7 @@ func newFlags(c *config) *pflag.FlagSet {
 	f.StringVar(&c.NFT, "nft", "nft", "nft, by name or path")
 	f.StringArrayVar(&c.ImageStores, "image-store", nil, "a further, read-only image store (may be repeated)")
 	f.StringVar(&c.file, "config", defaultConfig, "TOML file with the same names as keys")
-	f.BoolVar(&c.cleanup, "cleanup", false, "take Jackstay's firewall table, bridges and namespaces off this host and exit")
+	f.BoolVar(&c.cleanup, "cleanup", false, "take Jackstay's firewall tables, bridges, floating IPs and namespaces off this host and exit")
 	f.BoolVarP(&c.version, "version", "v", false, "print the version and exit")
 	return f
 }

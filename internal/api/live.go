@@ -18,14 +18,14 @@ import (
 
 // extensionRoutes are the routes Docker has not.
 func extensionRoutes() []route {
-	const note = "Jackstay's own; see [live changes](live-changes.md)"
+	const note, links = "Jackstay's own; see [live changes](live-changes.md)", "Jackstay's own; see [links](links.md#other-clients)"
 	return []route{
 		{Method: "POST", Pattern: "/containers/{name}/ports", serve: (*Server).portsAdd, Note: note},
 		{Method: "DELETE", Pattern: "/containers/{name}/ports", serve: (*Server).portsRemove, Note: note},
-		{Method: "GET", Pattern: "/containers/{name}/links", serve: (*Server).linkList, Note: note},
-		{Method: "POST", Pattern: "/containers/{name}/links", serve: (*Server).linkAdd, Note: note},
-		{Method: "DELETE", Pattern: "/containers/{name}/links", serve: (*Server).linkRemove, Note: note},
-		{Method: "GET", Pattern: "/links", serve: (*Server).linkListAll, Note: note},
+		{Method: "GET", Pattern: "/containers/{name}/links", serve: (*Server).linkList, Note: links},
+		{Method: "POST", Pattern: "/containers/{name}/links", serve: (*Server).linkAdd, Note: links},
+		{Method: "DELETE", Pattern: "/containers/{name}/links", serve: (*Server).linkRemove, Note: links},
+		{Method: "GET", Pattern: "/links", serve: (*Server).linkListAll, Note: links},
 		{Method: "POST", Pattern: "/containers/{name}/swap", serve: (*Server).containerSwap, Note: note},
 		{Method: "GET", Pattern: "/networks/{name}/aliases", serve: (*Server).aliasList, Note: note},
 		{Method: "POST", Pattern: "/networks/{name}/aliases", serve: (*Server).aliasAdd, Note: note},

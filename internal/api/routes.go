@@ -102,16 +102,17 @@ func volumeRoutes() []route {
 
 // Floating IPs are not Docker's: their routes are Hyper.sh's.
 func fipRoutes() []route {
+	const hyper, own = "Jackstay's own (Hyper.sh's): [floating IPs](floating-ips.md)", "Jackstay's own: [floating IPs](floating-ips.md)"
 	return []route{
-		{Method: "GET", Pattern: "/fips", serve: (*Server).fipList, Note: "Jackstay's own (Hyper.sh's): floating IPs"},
-		{Method: "POST", Pattern: "/fips/allocate", serve: (*Server).fipAllocate, Note: "Jackstay's own (Hyper.sh's)"},
-		{Method: "POST", Pattern: "/fips/attach", serve: (*Server).fipAttach, Note: "Jackstay's own (Hyper.sh's)"},
-		{Method: "POST", Pattern: "/fips/detach", serve: (*Server).fipDetach, Note: "Jackstay's own (Hyper.sh's)"},
-		{Method: "POST", Pattern: "/fips/release", serve: (*Server).fipRelease, Note: "Jackstay's own (Hyper.sh's)"},
-		{Method: "POST", Pattern: "/fips/name", serve: (*Server).fipName, Note: "Jackstay's own (Hyper.sh's)"},
-		{Method: "GET", Pattern: "/fips/pools", serve: (*Server).fipPoolList, Note: "Jackstay's own", Administrator: true},
-		{Method: "POST", Pattern: "/fips/pools", serve: (*Server).fipPoolAdd, Note: "Jackstay's own", Administrator: true},
-		{Method: "DELETE", Pattern: "/fips/pools", serve: (*Server).fipPoolRemove, Note: "Jackstay's own", Administrator: true},
+		{Method: "GET", Pattern: "/fips", serve: (*Server).fipList, Note: hyper},
+		{Method: "POST", Pattern: "/fips/allocate", serve: (*Server).fipAllocate, Note: hyper},
+		{Method: "POST", Pattern: "/fips/attach", serve: (*Server).fipAttach, Note: hyper},
+		{Method: "POST", Pattern: "/fips/detach", serve: (*Server).fipDetach, Note: hyper},
+		{Method: "POST", Pattern: "/fips/release", serve: (*Server).fipRelease, Note: hyper},
+		{Method: "POST", Pattern: "/fips/name", serve: (*Server).fipName, Note: hyper},
+		{Method: "GET", Pattern: "/fips/pools", serve: (*Server).fipPoolList, Note: own, Administrator: true},
+		{Method: "POST", Pattern: "/fips/pools", serve: (*Server).fipPoolAdd, Note: own, Administrator: true},
+		{Method: "DELETE", Pattern: "/fips/pools", serve: (*Server).fipPoolRemove, Note: own, Administrator: true},
 	}
 }
 

@@ -80,7 +80,7 @@ func fipAttach(cli command.Cli) *cobra.Command {
 			return call(cmd.Context(), cli, "POST", "/fips/attach", q, nil, nil)
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Move it, in one step, if another container has it")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Move it, in one step, if another container has it, and detach the one this container has")
 	cmd.Flags().BoolVar(&exposeOnly, "expose-only", false, "Let only the container's exposed ports answer at it")
 	return cmd
 }

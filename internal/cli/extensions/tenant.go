@@ -172,6 +172,6 @@ func tenantRemove(dockerCli command.Cli) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVarP(&force, "force", "f", false, "Remove its containers, networks, volumes and floating IPs, too")
+	c.Flags().BoolVarP(&force, "force", "f", false, "Remove its containers, networks, volumes, security groups and floating IPs, too")
 	return c
 }
