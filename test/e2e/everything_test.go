@@ -107,7 +107,7 @@ func (e *estate) seen() string {
 	inside("six-a", "six-b:8000", "["+six(h, "six-b")+"]:8000")
 	inside("web@acme", "web:8000", "app:8000", h.IP("web", "front")+":8000", "10.98.0.1:8080")
 	inside("app@acme", "web:8000")
-	inside("store", h.IP("web@acme", "front")+":8000", "10.98.0.1:8083")
+	inside("store", h.IP("web@acme", "front@acme")+":8000", "10.98.0.1:8083")
 	line("outside", "a tenant's published port", askHost(e.outside, "10.98.0.1:8083"))
 	line("host", "a port over IPv6", askHost(h, "[fd00:7::1]:8084"))
 	line("outside", "the published port", askHost(e.outside, "10.98.0.1:8080"))
@@ -129,7 +129,7 @@ func TestEverythingSurvives(t *testing.T) {
 		`app to data:8000: "db"`, `app to deep:8000: "far"`, `app to 192.168.7.3:8000: "store"`, `web to store:8000: "store"`,
 		`outside to the published port: "web 10.98.0.2"`, `outside to the floating IP: "web 10.98.0.2"`, `outside to another port of it: ""`,
 		`six-a to [` + six(h, "six-b") + `]:8000: "six-b"`, `app@acme to web:8000: "theirs"`, `web@acme to ` + h.IP("web", "front") + `:8000: "-"`,
-		`store to ` + h.IP("web@acme", "front") + `:8000: "-"`, `outside to a tenant's published port: "theirs 10.98.0.2"`,
+		`store to ` + h.IP("web@acme", "front@acme") + `:8000: "-"`, `outside to a tenant's published port: "theirs 10.98.0.2"`,
 		`web to outside, as: "outside 10.98.0.17"`, `stranger to ` + h.IP("db", "vault") + `:8000: "-"`, `stranger to www:8000: "-"`,
 	} {
 		if !strings.Contains(seen, want) {
@@ -187,6 +187,12 @@ func difference(was, is string) string {
 	for _, l := range strings.Split(is, "\n") {
 		if !has(was, l) {
 			fmt.Fprintln(&b, "+", l)
+		}
+	}
+	a, c := strings.Split(was, "\n"), strings.Split(is, "\n")
+	for n := 0; b.Len() == 0 && n < min(len(a), len(c)); n++ { // the same lines in another order
+		if a[n] != c[n] {
+			fmt.Fprintf(&b, "line %d was %q and is %q\n", n, a[n], c[n])
 		}
 	}
 	return b.String()

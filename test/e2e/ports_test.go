@@ -115,9 +115,12 @@ func TestPortForms(t *testing.T) {
 	h.Fails(125, []string{"70000"}, "run", "-p", "70000:80", "busybox", "true")
 	// -P publishes what is exposed.
 	h.J("run", "-d", "--name", "all", "--expose", "81", "--expose", "8000", "-P", "busybox", "probe", "serve", "all", "tcp:8000")
-	if got := askHost(h, "127.0.0.1:"+strings.TrimPrefix(h.J("port", "all", "8000"), "0.0.0.0:")); !strings.HasPrefix(got, "all") {
-		t.Errorf("-P: %q", got)
-	}
+	h.Eventually(5*time.Second, func() error { // started is not yet listening
+		if got := askHost(h, "127.0.0.1:"+strings.TrimPrefix(h.J("port", "all", "8000"), "0.0.0.0:")); !strings.HasPrefix(got, "all") {
+			return fmt.Errorf("-P: %q", got)
+		}
+		return nil
+	})
 	if got := h.J("port", "all"); strings.Count(got, "\n") != 1 {
 		t.Errorf("-P published %s", got)
 	}

@@ -71,7 +71,7 @@ func hear(port string) error {
 // forge sends one frame as it is told: with udp a datagram to DSTIP:9000 that
 // says TEXT, with arp an answer that SRCIP is at SRCMAC, for DSTIP. With na it is
 // an advertisement from SRCIP that the neighbour TEXT is at SRCMAC, and with ra
-// one that SRCIP is a router.
+// one that SRCIP is a router. KIND+N is tagged N times for VLAN 0.
 func forge(kind, dev, srcMAC, srcIP, dstMAC, dstIP, text string) error {
 	ifi, err := net.InterfaceByName(dev)
 	if err != nil {
@@ -87,6 +87,10 @@ func forge(kind, dev, srcMAC, srcIP, dstMAC, dstIP, text string) error {
 	}
 	src, dst := netip.MustParseAddr(srcIP).AsSlice(), netip.MustParseAddr(dstIP).AsSlice()
 	frame := append(append([]byte{}, to...), from...)
+	kind, tags, _ := strings.Cut(kind, "+")
+	for n, _ := strconv.Atoi(tags); n > 0; n-- {
+		frame = append(frame, 0x81, 0x00, 0, 0) // IEEE 802.1Q
+	}
 	switch {
 	case kind == "na":
 		target := netip.MustParseAddr(text).AsSlice()

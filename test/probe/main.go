@@ -8,7 +8,7 @@
 //	probe drain HOST:PORT            reads until ended; then how much, and the longest gap
 //	probe matrix WAIT                asks each target of its input at once; prints target and answer, - for none
 //	probe hear PORT                  prints who sends to a UDP port, and what
-//	probe forge udp|arp|na|ra DEV SRCMAC SRCIP DSTMAC DSTIP TEXT   sends one frame as it is told
+//	probe forge udp|arp|na|ra[+TAGS] DEV SRCMAC SRCIP DSTMAC DSTIP TEXT   sends one frame as it is told
 //	probe pingpong HOST:PORT SECONDS prints how many questions were answered a second
 package main
 

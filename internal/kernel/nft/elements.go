@@ -51,7 +51,7 @@ const (
 
 // setNames lists those that hold elements of a desired.Firewall.
 func setNames() []string {
-	return append(bridgeSets(), setBridges, setSameBridge, setInternal, setFlows4, setFlows6, setPairs4, setPairs6,
+	return append(bridgeSets(), setVeths, setBridges, setSameBridge, setInternal, setFlows4, setFlows6, setPairs4, setPairs6,
 		setGuarded4, setGuarded6, setAdmit4, setAdmit6, mapMembers4, mapMembers6, setAdmitMembers4, setAdmitMembers6,
 		setMasquerade4, setMasquerade6, setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
 		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6,

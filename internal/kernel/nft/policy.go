@@ -20,6 +20,7 @@ const (
 	setFlows6     = "flows6"
 	setPairs4     = "pairs4"
 	setPairs6     = "pairs6"
+	setVeths      = "veths" // those of setPorts, in the other table
 	setPorts      = "ports"
 	mapBridgeMACs = "bridgemacs"
 	setMACs       = "macs"
@@ -109,6 +110,7 @@ func layBridgePorts(l layout, fw desired.Firewall) error {
 		}
 		quoted := strconv.Quote(port)
 		l.add(setPorts, element{key: ifname(port), text: quoted})
+		l.add(setVeths, element{key: ifname(port), text: quoted})
 		l.add(mapBridgeMACs, element{key: ifname(port), val: bridge[:6], text: quoted + " : " + p.Bridge})
 		l.add(setPortMACs, element{key: append(ifname(port), own...), text: quoted + " . " + p.MAC})
 		if p.Routed {
@@ -192,8 +194,12 @@ func unlayPolicy(l layout, fw *desired.Firewall) {
 
 func unlayBridgePorts(l layout, fw *desired.Firewall) {
 	there, routed := map[string]bool{}, map[string]bool{}
+	veths := map[string]bool{}
+	for _, e := range l[setVeths] {
+		veths[name(e.key)] = true
+	}
 	for _, e := range l[setPorts] {
-		there[name(e.key)] = true
+		there[name(e.key)] = veths[name(e.key)]
 	}
 	for _, e := range l[setRouted] {
 		routed[name(e.key)] = true
