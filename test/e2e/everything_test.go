@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,8 +138,12 @@ func TestEverythingSurvives(t *testing.T) {
 		}
 	}
 	same := func() error {
-		if got := e.said(); got != said {
+		got := e.said()
+		if lines(got) != lines(said) {
 			return fmt.Errorf("said\n%s", difference(said, got))
+		}
+		if got != said { // what a program lists in another order is the same
+			t.Logf("in another order: %s", difference(said, got))
 		}
 		if got := e.seen(); got != seen {
 			return fmt.Errorf("seen\n%s", difference(seen, got))
@@ -173,6 +178,13 @@ func TestEverythingSurvives(t *testing.T) {
 func six(h *host.Host, container string) string {
 	h.T.Helper()
 	return h.J("inspect", "-f", "{{.NetworkSettings.Networks.six.GlobalIPv6Address}}", container)
+}
+
+// lines gives a text with its lines in order.
+func lines(text string) string {
+	all := strings.Split(text, "\n")
+	slices.Sort(all)
+	return strings.Join(all, "\n")
 }
 
 // difference gives the lines that only one of two texts has.
