@@ -165,8 +165,8 @@ func (s *Server) networkSettings(c *model.Container, snap *model.Snapshot, v api
 	out := networkSettings{SecurityGroups: sgNames(snap, c)}
 	out.Ports = network.PortMap{}
 	out.Networks = endpointSettings(c, snap, v)
-	if hasOwnPorts(c.Host.NetworkMode) {
-		out.Rates = &rates{In: c.Rates.In.Words(snap.Networks), Out: c.Rates.Out.Words(snap.Networks)}
+	if hasOwnPorts(c.Host.NetworkMode) || len(c.NICs) > 0 {
+		out.Rates = &rates{In: c.Rates.In.Words(snap, c), Out: c.Rates.Out.Words(snap, c)}
 	}
 	s.insideSettings(c, &out)
 	if c.Active {
