@@ -51,6 +51,9 @@ type networkSettings struct {
 	// what was asked for inside, in the words of ip(8) and tc(8).
 	NICs              []nicMessage
 	Routes, Rules, TC []string `json:",omitempty"`
+	// Links are Jackstay's own: all of them as `link ls` shows them, those too that
+	// lead nowhere yet, which Docker's HostConfig.Links has no words for.
+	Links []linkState
 	container.NetworkSettings
 	Rates *rates `json:",omitempty"` // Jackstay's own
 	// FloatingIP is Jackstay's own; nil: the container has none.
@@ -162,11 +165,11 @@ func mainMAC(c *model.Container, snap *model.Snapshot) string {
 }
 
 func (s *Server) networkSettings(c *model.Container, snap *model.Snapshot, v apiVersion) networkSettings {
-	out := networkSettings{SecurityGroups: sgNames(snap, c)}
+	out := networkSettings{SecurityGroups: sgNames(snap, c), Links: linkStates(snap, snap.LinksOf[c.ID])}
 	out.Ports = network.PortMap{}
 	out.Networks = endpointSettings(c, snap, v)
-	if hasOwnPorts(c.Host.NetworkMode) {
-		out.Rates = &rates{In: c.Rates.In.Words(snap.Networks), Out: c.Rates.Out.Words(snap.Networks)}
+	if hasOwnPorts(c.Host.NetworkMode) || len(c.NICs) > 0 {
+		out.Rates = &rates{In: c.Rates.In.Words(snap, c), Out: c.Rates.Out.Words(snap, c)}
 	}
 	s.insideSettings(c, &out)
 	if c.Active {

@@ -2,6 +2,8 @@ package api
 
 import (
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackstay/jackstay/internal/errs"
@@ -68,6 +70,17 @@ func TestLinkStates(t *testing.T) {
 	f.engine.snap.Links[model.LinkID(web.ID, "", "never")].Strict = true
 	waits := &model.Link{ContainerID: web.ID, Alias: "later", TargetName: "late"}
 	f.engine.snap.LinksOf[web.ID] = append(f.engine.snap.LinksOf[web.ID], waits)
+	var inspected struct {
+		HostConfig      struct{ Links []string }
+		NetworkSettings struct{ Links []linkState }
+	}
+	f.json("/containers/web/json", &inspected)
+	var listed []linkState
+	f.json("/containers/web/links", &listed)
+	equal(t, "links in inspect", inspected.NetworkSettings.Links, listed)
+	if got := inspected.HostConfig.Links; len(got) != 4 || slices.ContainsFunc(got, func(l string) bool { return strings.Contains(l, "late") }) {
+		t.Errorf("Docker's row: %q, which has no link whose target is not there", got)
+	}
 	for _, path := range []string{"/links", "/containers/web/links"} {
 		_, text := f.do("GET", path, "")
 		var got []linkState

@@ -39,6 +39,8 @@ type nicBody struct {
 	Routes     []string // DESTINATION[,GATEWAY], or ip(8)'s words
 	DHCP       bool
 	Direct     bool
+	NetRateIn  string // in tc(8)'s units; empty: as the container is limited
+	NetRateOut string
 	Wait       bool
 }
 
@@ -56,7 +58,9 @@ type nicMessage struct {
 	MTU         int
 	VLAN        int
 	DHCP        bool
-	ID          string
+	// NetRateIn and NetRateOut are its limits, whatever set them, or none.
+	NetRateIn, NetRateOut string
+	ID                    string
 	// Up says that its container has it now.
 	Up bool
 }
@@ -68,7 +72,13 @@ func nicMessageOf(v model.NICView, snap *model.Snapshot) nicMessage {
 		Addresses: nonNil(n.Addrs), Gateways: nonNil(n.Gateways), MacAddress: n.MAC, HostName: n.HostName,
 		MTU: n.MTU, VLAN: n.VLAN, DHCP: n.DHCP, ID: n.ID, Up: v.Container.Active,
 	}
-	if m.HostName == "" && (n.Kind == model.NICNetwork || n.Kind == model.NICBridge || n.Kind == model.NICOVS) {
+	ids := []string{n.ID}
+	if v.Network != nil {
+		ids = append(ids, v.Network.ID)
+	}
+	m.NetRateIn = model.RateWords(v.Container.Rates.In.For(ids...))
+	m.NetRateOut = model.RateWords(v.Container.Rates.Out.For(ids...))
+	if m.HostName == "" && n.Kind.HostEnd() {
 		m.HostName = "jv" + n.ID[:min(12, len(n.ID))]
 	}
 	return m
@@ -129,7 +139,7 @@ func (s *Server) nicAdd(w *responseWriter, r *request) error {
 func nicRequest(b *nicBody) (model.NICRequest, error) {
 	out := model.NICRequest{
 		On: b.On, Name: b.Name, HostName: b.HostName, MAC: b.MacAddress, MACFrom: b.MacFrom, MTU: b.MTU, VLAN: b.VLAN,
-		DHCP: b.DHCP, Direct: b.Direct, Wait: b.Wait,
+		DHCP: b.DHCP, Direct: b.Direct, RateIn: b.NetRateIn, RateOut: b.NetRateOut, Wait: b.Wait,
 	}
 	for _, text := range b.Addresses {
 		p, gw, err := addressWithGateway(text)

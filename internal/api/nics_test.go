@@ -9,9 +9,9 @@ import (
 func TestNICRoutes(t *testing.T) {
 	f := newFixture(t)
 	f.engine.addContainer("web", true)
-	f.want("POST", "/containers/web/nics", `{"On":"br1","Addresses":["192.168.4.25/24,192.168.4.1"],"Name":"lan","MacFrom":"x","Routes":["10.0.0.0/8,192.168.4.1"]}`, 201, `"On":"br1"`)
+	f.want("POST", "/containers/web/nics", `{"On":"br1","Addresses":["192.168.4.25/24,192.168.4.1"],"Name":"lan","MacFrom":"x","NetRateIn":"5mbit","Routes":["10.0.0.0/8,192.168.4.1"]}`, 201, `"On":"br1"`)
 	f.engine.called(t, "nicadd web {On:br1 Name:lan HostName: Addrs:[192.168.4.25/24] Gateways:[192.168.4.1] MAC: MACFrom:x MTU:0 VLAN:0 "+
-		"Routes:[{Type: Dst:10.0.0.0/8 Via:192.168.4.1 Dev: Src:invalid IP Metric:0 Table:0 MTU:0 OnLink:false V6:false Deleted:false}] DHCP:false Direct:false Wait:false}")
+		"Routes:[{Type: Dst:10.0.0.0/8 Via:192.168.4.1 Dev: Src:invalid IP Metric:0 Table:0 MTU:0 OnLink:false V6:false Deleted:false}] DHCP:false Direct:false RateIn:5mbit RateOut: Wait:false}")
 	f.want("POST", "/containers/web/nics", `{"On":"br1","Colour":"red"}`, 400, "Colour is not supported")
 	f.want("POST", "/containers/web/nics", `{"On":"br1","Addresses":["192.168.4.25"]}`, 400, "length of its subnet")
 	f.want("DELETE", "/containers/web/nics?nic=eth1", "", 204, "")

@@ -103,7 +103,7 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 	if err := e.fill(s, cr, &req, cfg, img); err != nil {
 		return nil, err
 	}
-	return cr, e.canLimit(ctx, cr.c.Rates)
+	return cr, e.canLimit(ctx, cr.opts.rates.limited())
 }
 
 // checkPlatform refuses an image of another platform than the one asked for.
@@ -160,13 +160,6 @@ func (e *Engine) fill(s *model.Snapshot, cr *creation, req *model.CreateRequest,
 	}
 	c.Host = req.Host
 	c.Host.StrictLinks = cr.opts.strict
-	var networks []string
-	for _, r := range cr.asked {
-		networks = append(networks, r.Network)
-	}
-	if c.Rates, err = cr.opts.rates.apply(s, c, networks); err != nil {
-		return err
-	}
 	if err := completeHost(s, &c.Host); err != nil {
 		return err
 	}
@@ -307,6 +300,9 @@ func (e *Engine) putCreated(cr *creation, made []*model.Volume) error {
 				return err
 			}
 		}
+		if err := limitCreated(tx, cr); err != nil {
+			return err
+		}
 		for _, r := range cr.asked { // a link looks at all of the container's networks
 			if err := putLinks(tx, c, r); err != nil {
 				return err
@@ -330,6 +326,19 @@ func (e *Engine) putCreated(cr *creation, made []*model.Volume) error {
 		return fmt.Errorf("create container %s: %w", c.Name, err)
 	}
 	return err
+}
+
+// limitCreated gives a container that is just stored its limits: its interfaces
+// have their names by now.
+func limitCreated(tx *store.Tx, cr *creation) (err error) {
+	if !cr.opts.rates.any() {
+		return nil
+	}
+	c := *cr.c
+	if c.Rates, err = cr.opts.rates.apply(tx.Snapshot(), &c); err != nil {
+		return err
+	}
+	return tx.PutContainer(&c)
 }
 
 // checkJoinable refuses to join the network namespace of a container that has

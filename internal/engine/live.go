@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,6 +12,8 @@ type live struct {
 	// op serialises what changes the container. It is never held while waiting
 	// for a process to end.
 	op sync.Mutex
+	// swaps counts those it took part in, for two that are asked for at once.
+	swaps atomic.Int64
 
 	mu      sync.Mutex    // guards what follows; held for moments only
 	backoff time.Duration // the restart policy's last wait

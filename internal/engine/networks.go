@@ -220,6 +220,7 @@ func dropNetwork(tx *store.Tx, n *model.Network) error {
 	for _, ep := range s.ByNetwork[n.ID] {
 		c := *s.Containers[ep.ContainerID]
 		c.LostNetworks = append(slices.Clone(c.LostNetworks), n.Name)
+		c.Rates = c.Rates.Without(ep.ID)
 		tx.DeleteEndpoint(ep.ID)
 		if err := tx.PutContainer(&c); err != nil {
 			return err

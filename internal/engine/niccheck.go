@@ -86,7 +86,7 @@ func lastOf(p netip.Prefix) netip.Addr {
 // checkOptions refuses options that have no meaning for the kind of NIC.
 func (a *nicAddition) checkOptions() error {
 	r := &a.r
-	veth := a.kind == model.NICNetwork || a.kind == model.NICBridge || a.kind == model.NICOVS
+	veth := a.kind.HostEnd()
 	switch {
 	case r.Direct && a.kind != model.NICDirect:
 		return errs.New(errs.Invalid, "--direct moves a device of the host, and this is a %s", a.kind)

@@ -31,6 +31,9 @@ func (e *Engine) AddNIC(ctx context.Context, ref string, r model.NICRequest) (*m
 		}
 	}
 	a := &nicAddition{e: e, id: c.ID, ref: ref, r: r}
+	if err := a.readRates(ctx); err != nil {
+		return nil, err
+	}
 	if err := a.resolve(ctx); err != nil {
 		return nil, fmt.Errorf("a NIC of container %s on %s: %w", c.Name, r.On, err)
 	}
@@ -54,6 +57,8 @@ type nicAddition struct {
 	made    bool            // its bridge is, or will be, ours
 	host    *model.HostLink // what it is put on; nil: it is not there, or a network
 	network string          // ID, of an endpoint
+
+	rateIn, rateOut *uint64 // nil: as the container is limited
 
 	nic *model.NIC
 	ep  *model.Endpoint
@@ -233,6 +238,9 @@ func (a *nicAddition) put(tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
+	if err := a.limit(&next); err != nil {
+		return err
+	}
 	for _, r := range a.r.Routes {
 		if r.Dev == "" {
 			r.Dev = a.name()
@@ -245,6 +253,42 @@ func (a *nicAddition) put(tx *store.Tx) error {
 		}
 	}
 	return tx.PutContainer(&next)
+}
+
+// limit gives the NIC the limits that were asked for it.
+func (a *nicAddition) limit(c *model.Container) error {
+	n := a.nic
+	if a.ep != nil {
+		n = &model.NIC{ID: a.ep.ID, Kind: model.NICNetwork, Name: a.ep.Interface}
+	}
+	if a.rateIn != nil {
+		c.Rates.In = c.Rates.In.With(n.ID, *a.rateIn)
+	}
+	if a.rateOut != nil {
+		c.Rates.Out = c.Rates.Out.With(n.ID, *a.rateOut)
+	}
+	return limitable(c, n, c.Rates)
+}
+
+// readRates reads the limits that are asked for the NIC.
+func (a *nicAddition) readRates(ctx context.Context) error {
+	for _, d := range []struct {
+		text string
+		bits **uint64
+	}{{a.r.RateIn, &a.rateIn}, {a.r.RateOut, &a.rateOut}} {
+		if d.text == "" {
+			continue
+		}
+		bits, err := parseRate(d.text)
+		if err != nil {
+			return err
+		}
+		*d.bits = &bits
+		if err := a.e.canLimit(ctx, bits > 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hasOwnNetwork refuses containers whose interfaces are another's.
@@ -302,9 +346,6 @@ func (a *nicAddition) newNIC(s *model.Snapshot, c *model.Container) (*model.NIC,
 	if n.Name, err = pickInterface(s, c, r.Name, 1); err != nil {
 		return nil, err
 	}
-	if err := limitable(c, a.kind, c.Rates); err != nil {
-		return nil, err
-	}
 	if a.kind == model.NICDirect {
 		for _, o := range s.Containers {
 			for i := range o.NICs {
@@ -323,15 +364,6 @@ func (a *nicAddition) newNIC(s *model.Snapshot, c *model.Container) (*model.NIC,
 		n.MAC = freeMAC(s, n)
 	}
 	return n, nil
-}
-
-// limitable refuses limits of a whole container where one of its NICs has no end
-// on the host at which they could be set.
-func limitable(c *model.Container, kind model.NICKind, r model.Rates) error {
-	if r.In.Every == 0 && r.Out.Every == 0 || kind == model.NICNetwork || kind == model.NICBridge || kind == model.NICOVS {
-		return nil
-	}
-	return errs.New(errs.Conflict, "container %s is to be limited (--net-rate-in, --net-rate-out), which a %s can't be: limit it with `jackstay tc`, and the container on its networks", c.Name, kind)
 }
 
 // checkTaken refuses addresses, MACs and names that another NIC or the host has.
@@ -428,6 +460,7 @@ func (e *Engine) dropNIC(tx *store.Tx, id, name string) error {
 		}
 	}
 	next.NICs = slices.DeleteFunc(slices.Clone(c.NICs), func(n model.NIC) bool { return n.ID == v.NIC.ID })
+	next.Rates = c.Rates.Without(v.NIC.ID)
 	next.Routes = slices.DeleteFunc(slices.Clone(c.Routes), func(r model.Route) bool { return r.Dev == name })
 	next.Rules = slices.DeleteFunc(slices.Clone(c.Rules), func(r model.RouteRule) bool { return r.IIf == name || r.OIf == name })
 	next.TC = slices.DeleteFunc(slices.Clone(c.TC), func(line []string) bool { return tcDevice(line) == name })

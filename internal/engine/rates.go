@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -20,22 +19,22 @@ const (
 	mostRate  = 400e9
 )
 
-// rateWish is a limit as asked for: RATE, NETWORK=RATE, or several with commas.
+// rateWish is a limit as asked for: RATE, NAME=RATE, or several with commas.
 type rateWish struct {
-	every *uint64 // for every network; nil: as it was
+	every *uint64 // for every interface; nil: as it was
 	on    []rateOn
 }
 
 type rateOn struct {
-	network string // name or ID
-	bits    uint64
+	name string // of a network, or its ID, or of an interface
+	bits uint64
 }
 
 // parseRateWish reads what --net-rate-in and --net-rate-out take.
 func parseRateWish(text string) (rateWish, error) {
 	var w rateWish
 	for _, part := range strings.Split(text, ",") {
-		network, rate, named := strings.Cut(part, "=")
+		name, rate, named := strings.Cut(part, "=")
 		if !named {
 			rate = part
 		}
@@ -44,13 +43,13 @@ func parseRateWish(text string) (rateWish, error) {
 		case err != nil:
 			return w, err
 		case !named && w.every != nil:
-			return w, errs.New(errs.Invalid, "invalid rate %q: there is more than one for every network", text)
+			return w, errs.New(errs.Invalid, "invalid rate %q: there is more than one for every interface", text)
 		case !named:
 			w.every = &bits
-		case network == "" || slices.ContainsFunc(w.on, func(o rateOn) bool { return o.network == network }):
-			return w, errs.New(errs.Invalid, "invalid rate %q: give each network once, as NETWORK=RATE", text)
+		case name == "" || slices.ContainsFunc(w.on, func(o rateOn) bool { return o.name == name }):
+			return w, errs.New(errs.Invalid, "invalid rate %q: give each network or interface once, as NAME=RATE", text)
 		default:
-			w.on = append(w.on, rateOn{network, bits})
+			w.on = append(w.on, rateOn{name, bits})
 		}
 	}
 	return w, nil
@@ -85,28 +84,52 @@ func parseRate(text string) (uint64, error) {
 	return uint64(bits), nil
 }
 
-// apply gives a limit with a wish fulfilled. One for every network takes the
-// place of all that were set before. Networks are among those the container is
-// on, by ID.
-func (w *rateWish) apply(s *model.Snapshot, old model.Rate, container string, networks []string) (model.Rate, error) {
-	out := model.Rate{Every: old.Every, On: maps.Clone(old.On)}
+// apply gives a limit with a wish fulfilled, for a container with these
+// interfaces. One for every interface takes the place of all that were set before.
+func (w *rateWish) apply(s *model.Snapshot, old model.Rate, c *model.Container, nics []model.NICView) (model.Rate, error) {
+	out := old
 	if w.every != nil {
 		out = model.Rate{Every: *w.every}
 	}
 	for _, o := range w.on {
-		n, err := findNetwork(s, o.network)
+		id, err := limitedID(s, c, nics, o.name)
 		if err != nil {
-			return out, errs.Wrap(errs.Invalid, err)
+			return out, err
 		}
-		if !slices.Contains(networks, n.ID) {
-			return out, errs.New(errs.Invalid, "can't limit the rate on network %s: container %s is not connected to it", n.Name, container)
-		}
-		if out.On == nil {
-			out.On = map[string]uint64{}
-		}
-		out.On[n.ID] = o.bits
+		out = out.With(id, o.bits)
 	}
 	return out, nil
+}
+
+// limitedID finds what NAME=RATE names: a network that the container is on, by
+// its name; an interface; or a network by its ID.
+func limitedID(s *model.Snapshot, c *model.Container, nics []model.NICView, name string) (string, error) {
+	n, err := findNetwork(s, name)
+	on := err == nil && slices.ContainsFunc(nics, func(v model.NICView) bool { return v.Network != nil && v.Network.ID == n.ID })
+	if on && n.Name == name {
+		return n.ID, nil
+	}
+	if at := slices.IndexFunc(nics, func(v model.NICView) bool { return v.NIC.Name == name }); at >= 0 {
+		return nics[at].NIC.ID, nil
+	}
+	if on {
+		return n.ID, nil
+	}
+	var networks, interfaces []string
+	for _, v := range nics {
+		interfaces = append(interfaces, v.NIC.Name)
+		if v.Network != nil && !slices.Contains(networks, v.Network.Name) {
+			networks = append(networks, v.Network.Name)
+		}
+	}
+	has := fmt.Sprintf("it has the interfaces %s", strings.Join(interfaces, ", "))
+	if len(networks) > 0 {
+		has = fmt.Sprintf("it is on %s and has the interfaces %s", strings.Join(networks, ", "), strings.Join(interfaces, ", "))
+	}
+	if err == nil {
+		return "", errs.New(errs.Invalid, "can't limit the rate on network %s: container %s is not connected to it: %s", n.Name, c.Name, has)
+	}
+	return "", errs.New(errs.Invalid, "can't limit the rate on %s: container %s has no network or interface of that name: %s", name, c.Name, has)
 }
 
 // rateWishes are both directions'; nil: as it was.
@@ -114,30 +137,57 @@ type rateWishes struct{ in, out *rateWish }
 
 func (w rateWishes) any() bool { return w.in != nil || w.out != nil }
 
-// apply gives the limits of a container with the wishes fulfilled; networks are
-// the IDs of those it is on.
-func (w rateWishes) apply(s *model.Snapshot, c *model.Container, networks []string) (model.Rates, error) {
+// limited tells whether they ask for any limit.
+func (w rateWishes) limited() bool {
+	for _, d := range [...]*rateWish{w.in, w.out} {
+		if d != nil && (d.every != nil && *d.every > 0 || slices.ContainsFunc(d.on, func(o rateOn) bool { return o.bits > 0 })) {
+			return true
+		}
+	}
+	return false
+}
+
+// apply gives the limits of a container with the wishes fulfilled.
+func (w rateWishes) apply(s *model.Snapshot, c *model.Container) (model.Rates, error) {
 	out := c.Rates
 	if !w.any() {
 		return out, nil
 	}
-	networks = slices.DeleteFunc(networks, func(id string) bool {
-		return s.Networks[id] == nil || s.Networks[id].Driver != model.DriverBridge
-	})
-	if len(networks) == 0 {
+	nics := NICsOf(s, c)
+	if len(nics) == 0 {
 		return out, errs.New(errs.Invalid,
-			"can't limit rates of container %s: it has no network of its own (its network mode is %s)", c.Name, c.Host.NetworkMode)
+			"can't limit rates of container %s: it has no network of its own (its network mode is %s), nor another interface", c.Name, c.Host.NetworkMode)
 	}
 	var err error
 	if w.in != nil {
-		if out.In, err = w.in.apply(s, out.In, c.Name, networks); err != nil {
+		if out.In, err = w.in.apply(s, out.In, c, nics); err != nil {
 			return out, err
 		}
 	}
 	if w.out != nil {
-		out.Out, err = w.out.apply(s, out.Out, c.Name, networks)
+		if out.Out, err = w.out.apply(s, out.Out, c, nics); err != nil {
+			return out, err
+		}
 	}
-	return out, err
+	for i := range nics {
+		if err := limitable(c, &nics[i].NIC, out); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// limitable refuses limits of an interface that has no end on the host at which
+// they could be set.
+func limitable(c *model.Container, n *model.NIC, r model.Rates) error {
+	if n.Kind.HostEnd() || r.In.For(n.ID) == 0 && r.Out.For(n.ID) == 0 {
+		return nil
+	}
+	if r.In.On[n.ID] > 0 || r.Out.On[n.ID] > 0 {
+		return errs.New(errs.Conflict, "the rate of interface %s of container %s can't be limited: a %s has no end on the host where it could be; limit it with `jackstay tc`", n.Name, c.Name, n.Kind)
+	}
+	return errs.New(errs.Conflict, "container %s is to be limited (--net-rate-in, --net-rate-out), which its interface %s can't be, a %s: leave that out (update with %s=none, or nic add with none), and limit it with `jackstay tc`",
+		c.Name, n.Name, n.Kind, n.Name)
 }
 
 // parseRateWishes reads those of an update.
@@ -159,9 +209,9 @@ func parseRateWishes(u model.UpdateRequest) (rateWishes, error) {
 	return w, nil
 }
 
-// canLimit refuses limits that the kernel can't set.
-func (e *Engine) canLimit(ctx context.Context, r model.Rates) error {
-	if !r.Limited() {
+// canLimit refuses limits, if there are to be any, that the kernel can't set.
+func (e *Engine) canLimit(ctx context.Context, limited bool) error {
+	if !limited {
 		return nil
 	}
 	return e.host.CanLimitRates(ctx)
@@ -177,19 +227,14 @@ func (e *Engine) updateRates(ctx context.Context, c *model.Container, w rateWish
 		return undo, nil, nil
 	}
 	s := e.store.Snapshot()
-	rates, err := w.apply(s, c, networksOf(s, c.ID))
+	rates, err := w.apply(s, c)
 	if err != nil {
 		return undo, nil, err
 	}
-	if err := e.canLimit(ctx, rates); err != nil {
+	if err := e.canLimit(ctx, rates.Limited()); err != nil {
 		return undo, nil, err
 	}
-	for _, n := range c.NICs {
-		if err := limitable(c, n.Kind, rates); err != nil {
-			return undo, nil, err
-		}
-	}
-	words = []string{"net-rate-in", rates.In.Words(s.Networks), "net-rate-out", rates.Out.Words(s.Networks)}
+	words = []string{"net-rate-in", rates.In.Words(s, c), "net-rate-out", rates.Out.Words(s, c)}
 	put := func(r model.Rates) (*model.Snapshot, error) {
 		return e.store.Update(changing(c.ID, func(c *model.Container) error { c.Rates = r; return nil }))
 	}
@@ -209,13 +254,4 @@ func (e *Engine) updateRates(ctx context.Context, c *model.Container, w rateWish
 		return undo, words, fmt.Errorf("limit the rates of container %s: %w", c.Name, err)
 	}
 	return undo, words, nil
-}
-
-// networksOf gives the IDs of the networks a container is on.
-func networksOf(s *model.Snapshot, id string) []string {
-	var out []string
-	for _, ep := range s.ByContainer[id] {
-		out = append(out, ep.NetworkID)
-	}
-	return out
 }

@@ -33,7 +33,7 @@ func TestParseRate(t *testing.T) {
 func (r *rig) rates(id string) string {
 	s := r.store.Snapshot()
 	c := s.Containers[id]
-	return c.Rates.In.Words(s.Networks) + " / " + c.Rates.Out.Words(s.Networks)
+	return c.Rates.In.Words(s, c) + " / " + c.Rates.Out.Words(s, c)
 }
 
 func limits(in, out string) model.UpdateRequest { return model.UpdateRequest{RateIn: in, RateOut: out} }
@@ -99,10 +99,10 @@ func TestRates(t *testing.T) {
 	}{
 		{"nobody", limits("1mbit", ""), errs.NotFound, "No such container: nobody"},
 		{"web", limits("1mb", ""), errs.Invalid, `invalid rate "1mb"`},
-		{"web", limits("1mbit,2mbit", ""), errs.Invalid, "more than one for every network"},
-		{"web", limits("dev=1mbit,dev=2mbit", ""), errs.Invalid, "give each network once"},
-		{"web", limits("=1mbit", ""), errs.Invalid, "give each network once"},
-		{"web", limits("1mbit", "nosuch=1mbit"), errs.Invalid, "network nosuch not found"},
+		{"web", limits("1mbit,2mbit", ""), errs.Invalid, "more than one for every interface"},
+		{"web", limits("dev=1mbit,dev=2mbit", ""), errs.Invalid, "give each network or interface once"},
+		{"web", limits("=1mbit", ""), errs.Invalid, "give each network or interface once"},
+		{"web", limits("1mbit", "nosuch=1mbit"), errs.Invalid, "container web has no network or interface of that name: it is on dev and has the interfaces eth0"},
 		{"web", limits("1mbit", "far=1mbit"), errs.Invalid, "container web is not connected to it"},
 		{"hosted", limits("1mbit", ""), errs.Invalid, "can't limit rates of container hosted: it has no network of its own (its network mode is host)"},
 		{"joined", limits("1mbit", ""), errs.Invalid, "can't limit rates of container joined"},

@@ -33,9 +33,27 @@ func (e *Engine) Swap(ctx context.Context, oldRef, newRef string) error {
 	if from.ID == to.ID {
 		return errs.New(errs.Invalid, "container %s cannot be swapped with itself", from.Name)
 	}
+	return e.swap(ctx, from, to, oldRef, newRef, e.swapsOf(from.ID, to.ID))
+}
+
+// swapsOf counts the swaps that containers took part in.
+func (e *Engine) swapsOf(ids ...string) (n int64) {
+	for _, id := range ids {
+		n += e.live(id).swaps.Load()
+	}
+	return n
+}
+
+// swap swaps two containers that took part in so many swaps when it was asked
+// for. Another one meanwhile makes it fail: of two at once, the second would give
+// the addresses back and leave the ports.
+func (e *Engine) swap(ctx context.Context, from, to *model.Container, oldRef, newRef string, swaps int64) error {
 	for _, id := range sorted(from.ID, to.ID) { // always in this order: two swaps must not wait for each other
 		_, unlock := e.lock(id)
 		defer unlock()
+	}
+	if e.swapsOf(from.ID, to.ID) != swaps {
+		return errs.New(errs.Conflict, "containers %s and %s can't be swapped: another swap of one of them came first; look what it did, and say it again if need be", from.Name, to.Name)
 	}
 	var sw *swap
 	snap, err := e.store.Update(func(tx *store.Tx) (err error) {
@@ -47,6 +65,8 @@ func (e *Engine) Swap(ctx context.Context, oldRef, newRef string) error {
 	if err != nil {
 		return err
 	}
+	e.live(from.ID).swaps.Add(1)
+	e.live(to.ID).swaps.Add(1)
 	e.containerEvent(sw.to, "swap", "from", from.ID)
 	for _, f := range sw.fips {
 		e.fipEvent(f, "attach", "container", f.ContainerID)

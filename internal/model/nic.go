@@ -19,6 +19,10 @@ const (
 	NICDummy   NICKind = "dummy"   // leads nowhere
 )
 
+// HostEnd tells whether a NIC of this kind is a pair whose other end is on the
+// host.
+func (k NICKind) HostEnd() bool { return k == NICNetwork || k == NICBridge || k == NICOVS }
+
 // NIC is a further interface of a container that is no endpoint of a network
 // of ours. What is picked once, as its MAC, is its until it is removed.
 type NIC struct {
@@ -107,6 +111,8 @@ type NICRequest struct {
 	Routes   []Route
 	DHCP     bool
 	Direct   bool
+	// RateIn and RateOut limit it, in tc(8)'s units; empty: as the container is.
+	RateIn, RateOut string
 	// Wait returns only when the NIC is up inside: for a container that does not
 	// run, after its start.
 	Wait bool

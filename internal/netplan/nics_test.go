@@ -142,3 +142,38 @@ func TestTwins(t *testing.T) {
 		}
 	}
 }
+
+// An interface's own limit comes before its network's, and that before the
+// container's.
+func TestRatesOfInterfaces(t *testing.T) {
+	w := newWorld()
+	w.network("n", "dev", "10.1.0.0/24")
+	w.network("m", "far", "10.2.0.0/24")
+	c := w.container("aaaaaaaaaaaa", "c")
+	first := w.join(c, "n", "10.1.0.2")
+	w.join(c, "m", "10.2.0.2")
+	c.NICs = []model.NIC{
+		{ID: "1111111111112222", Kind: model.NICBridge, Name: "lan1", On: "br1"},
+		{ID: "2222222222222222", Kind: model.NICBridge, Name: "lan2", On: "br1"},
+	}
+	c.Rates = model.Rates{
+		In:  model.Rate{Every: 1e6, On: map[string]uint64{"n": 2e6, first.ID: 3e6, "1111111111112222": 4e6}},
+		Out: model.Rate{On: map[string]uint64{"m": 5e6, "2222222222222222": 6e6}},
+	}
+	sysctls := Plan(w.snapshot(), facts()).Sandboxes[c.ID].Sysctls
+	for name, want := range map[string]string{"lan1": "1", "lan2": "1", "eth0": ""} {
+		if got := sysctls["net/ipv4/conf/"+name+"/arp_ignore"]; got != want {
+			t.Errorf("arp_ignore of %s is %q, want %q: lan1 and lan2 are on one bridge", name, got, want)
+		}
+	}
+	want := map[string][2]uint64{"eth0": {3e6, 0}, "eth1": {1e6, 5e6}, "lan1": {4e6, 0}, "lan2": {1e6, 6e6}}
+	for _, i := range Plan(w.snapshot(), facts()).Sandboxes[c.ID].Interfaces {
+		if got := [2]uint64{i.RateIn, i.RateOut}; got != want[i.Name] {
+			t.Errorf("%s: %v, want %v", i.Name, got, want[i.Name])
+		}
+		delete(want, i.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("not planned: %v", want)
+	}
+}

@@ -75,7 +75,7 @@ func hostEnd(e *model.Endpoint) string { return endName(e.HostName, e.ID) }
 func (p *plan) interfaceOf(c *model.Container, e *model.Endpoint, n *model.Network) desired.Interface {
 	i := desired.Interface{
 		Endpoint: e.ID, Host: hostEnd(e), Name: e.Interface,
-		Bridge: n.Bridge, MAC: e.MAC, MTU: n.MTU, RateIn: c.Rates.In.For(n.ID), RateOut: c.Rates.Out.For(n.ID), Addrs: p.onInterface(e),
+		Bridge: n.Bridge, MAC: e.MAC, MTU: n.MTU, RateIn: c.Rates.In.For(e.ID, n.ID), RateOut: c.Rates.Out.For(e.ID, n.ID), Addrs: p.onInterface(e),
 	}
 	if e.MTU != 0 {
 		i.MTU = e.MTU

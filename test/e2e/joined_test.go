@@ -144,6 +144,9 @@ func TestJoinedLinksFollow(t *testing.T) {
 	if got := h.J("link", "ls", "web"); !strings.Contains(got, "waiting for the target") {
 		t.Errorf("link ls without the target: %s", got)
 	}
+	if got := h.J("inspect", "-f", "{{range .NetworkSettings.Links}}{{.Alias}} to {{.Target}}: {{.State}};{{end}} {{json .HostConfig.Links}}", "web"); !strings.Contains(got, " to db: waiting for the target;") {
+		t.Errorf("inspect without the target: %s", got)
+	}
 	serve(h, "thief", "--network", "other") // gets the address
 	if got := get(h, "web", h.IP("thief", "other")+":8000"); got != "" {
 		t.Errorf("whoever has the address of a removed target is reached: %q", got)

@@ -184,7 +184,7 @@ func TestRatesAreTheHosts(t *testing.T) {
 		{125, "no network of its own", []string{"run", "--network", "container:server", "--net-rate-out", "1mbit", "busybox"}},
 		{125, `invalid rate "1mb"`, []string{"run", "--net-rate-in", "1mb", "busybox"}},
 		{125, "is not connected to it", []string{"run", "--net-rate-in", "dev=1mbit", "busybox"}},
-		{1, "network nosuch not found", []string{"update", "--net-rate-in", "1mbit", "--net-rate-out", "nosuch=1mbit", "admin"}},
+		{1, "no network or interface of that name: it is on dev, far and has the interfaces eth0, eth1", []string{"update", "--net-rate-in", "1mbit", "--net-rate-out", "nosuch=1mbit", "admin"}},
 		{1, "it must be from 8kbit to 400gbit", []string{"update", "--net-rate-in", "1bit", "admin"}},
 		{1, "No such container: nobody", []string{"update", "--net-rate-in", "1mbit", "nobody"}},
 		{1, "can't limit rates of container hosted", []string{"update", "--net-rate-in", "1mbit", "hosted"}},

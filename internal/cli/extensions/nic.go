@@ -59,6 +59,8 @@ func nicAdd(dockerCli command.Cli) *cobra.Command {
 		MTU, VLAN           int
 		Routes              []string
 		DHCP, Direct, Wait  bool
+
+		NetRateIn, NetRateOut string `json:",omitempty"`
 	}
 	var vlan string
 	cmd := &cobra.Command{
@@ -102,6 +104,8 @@ func nicAdd(dockerCli command.Cli) *cobra.Command {
 	f.StringArrayVar(&b.Routes, "route", nil, "Route through it (SUBNET[,GATEWAY]; may be given several times)")
 	f.BoolVar(&b.DHCP, "dhcp", false, "Lease the address from a DHCP server; the daemon renews it")
 	f.BoolVar(&b.Direct, "direct", false, "Move the host's device into the container")
+	f.StringVar(&b.NetRateIn, "net-rate-in", "", "Limit what it brings into the container, such as 10mbit; none for no limit (default as the container)")
+	f.StringVar(&b.NetRateOut, "net-rate-out", "", "Limit what the container sends by it, such as 10mbit; none for no limit (default as the container)")
 	f.BoolVar(&b.Wait, "wait", false, "Return when it is up, for a stopped container after its start")
 	_ = cmd.MarkFlagRequired("on")
 	return cmd

@@ -11,6 +11,8 @@ func TestNICCommands(t *testing.T) {
 	for _, tt := range []struct{ line, asked, err string }{
 		{"nic add web --on br1 --ip 10.0.0.2/8 --ip fd00::2/64 --vlan 5 --dhcp", `POST /containers/web/nics {"On":"br1","Name":"","HostName":"","Addresses":["10.0.0.2/8","fd00::2/64"],` +
 			`"MacAddress":"","MacFrom":"","MTU":0,"VLAN":5,"Routes":null,"DHCP":true,"Direct":false,"Wait":false}`, ""},
+		{"nic add web --on br1 --net-rate-in 5mbit --net-rate-out none", `POST /containers/web/nics {"On":"br1","Name":"","HostName":"","Addresses":null,"MacAddress":"","MacFrom":"","MTU":0,"VLAN":0,` +
+			`"Routes":null,"DHCP":false,"Direct":false,"Wait":false,"NetRateIn":"5mbit","NetRateOut":"none"}`, ""},
 		{"nic add web", "", `required flag(s) "on" not set`},
 		{"nic add web --on br1 --vlan 0", "", "must be between 1 and 4094"},
 		{"nic add web --on br1 --mtu 0", "", "must be between 68"},

@@ -38,8 +38,8 @@ func containerOptions() []option {
 		{"sg", "Put the container into a security group", list("NAME")},
 		{"link-later", "Link to a container that may come later", words("NAME[:ALIAS[:PORTS]]")},
 		{"strict", "Refuse links between containers on no common network", truth},
-		{"net-rate-in", rateInUsage, list("[NETWORK=]RATE")},
-		{"net-rate-out", rateOutUsage, list("[NETWORK=]RATE")},
+		{"net-rate-in", rateInUsage, list("[NETWORK|INTERFACE=]RATE")},
+		{"net-rate-out", rateOutUsage, list("[NETWORK|INTERFACE=]RATE")},
 	}
 }
 

@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	rateInUsage  = "Limit what each network brings into the container, such as 10mbit; none for no limit"
-	rateOutUsage = "Limit what the container sends into each network, such as 10mbit; none for no limit"
+	rateInUsage  = "Limit what each interface brings into the container, such as 10mbit; none for no limit"
+	rateOutUsage = "Limit what the container sends by each interface, such as 10mbit; none for no limit"
 )
 
 // addRateFlags puts our flags on docker/cli's update, which hands Docker's own
 // to the daemon by itself.
 func addRateFlags(update *cobra.Command, dockerCli command.Cli) {
-	in := update.Flags().StringArray("net-rate-in", nil, rateInUsage+" (`[NETWORK=]RATE`; may be given several times)")
-	out := update.Flags().StringArray("net-rate-out", nil, rateOutUsage+" (`[NETWORK=]RATE`; may be given several times)")
+	in := update.Flags().StringArray("net-rate-in", nil, rateInUsage+" (`[NETWORK|INTERFACE=]RATE`; may be given several times)")
+	out := update.Flags().StringArray("net-rate-out", nil, rateOutUsage+" (`[NETWORK|INTERFACE=]RATE`; may be given several times)")
 	docker := update.RunE
 	update.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(*in)+len(*out) == 0 {
