@@ -5,6 +5,7 @@ package link
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -77,6 +78,13 @@ func (v *visit) ensure(s *desired.Sandbox) error {
 	if err := v.dropDevices(s); err != nil { // first: another may be given its name
 		return err
 	}
+	// A device that the host can't have back, its name being taken perhaps, keeps
+	// nothing of the container's from being made.
+	back := v.giveBackUnwanted(s)
+	return errors.Join(back, v.ensureWanted(s))
+}
+
+func (v *visit) ensureWanted(s *desired.Sandbox) error {
 	for i := range s.Interfaces {
 		if err := v.ensureInterface(&s.Interfaces[i]); err != nil {
 			return fmt.Errorf("interface %s: %w", s.Interfaces[i].Name, err)
