@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/kernel/netns"
 )
 
@@ -165,4 +166,31 @@ func TestAnotherOfItsNameInside(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Under a name that was asked for, a veth without an alias may be anybody's:
+// ours is the one whose other end is inside.
+func TestHostNameOfAnother(t *testing.T) {
+	on(t, func(t *testing.T, h *Host) {
+		ctx := context.Background()
+		b := testBridge(1)
+		must(t, h.EnsureBridge(ctx, b))
+		s := testSandbox(b, 1)
+		s.Interfaces[0].Host = "c-lan"
+		ip(t, "link add c-lan type veth peer name far0")
+		before := ip(t, "addr show c-lan")
+		refused(t, h.EnsureSandbox(ctx, s), errs.Conflict, "a veth named c-lan", "not Jackstay's")
+		if after := ip(t, "addr show c-lan"); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+		ip(t, "link del c-lan")
+		for _, name := range []string{"c-lan", usualHostEnd(s.Interfaces[0].Endpoint)} { // a crash came between making and naming it
+			s.Interfaces[0].Host = name
+			ip(t, "link add "+name+" type veth peer name half0")
+			ip(t, "link set half0 netns "+h.dir.Path(s.Container)+" name eth0")
+			must(t, h.EnsureSandbox(ctx, s))
+			intact(t, h, s, true)
+			must(t, h.DeleteHostEnd(ctx, name))
+		}
+	})
 }
