@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ import (
 type world struct {
 	t         *testing.T
 	root      string
-	failWait  bool
+	failWait  atomic.Bool
 	rootfs    string // every container's files
 	hostLinks map[string]*model.HostLink
 	dbs       int
@@ -315,7 +316,7 @@ func (n *fakeNetwork) Wait(_ context.Context, id string, rev uint64) error {
 	if err := n.hit("Network.Wait"); err != nil {
 		return err
 	}
-	if n.w.failWait {
+	if n.w.failWait.Load() {
 		return errors.New("the network fails")
 	}
 	s := n.r.store.Snapshot()

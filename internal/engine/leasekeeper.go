@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackstay/jackstay/internal/errs"
@@ -28,6 +29,9 @@ type keeper struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	first  chan error // the first attempt's outcome, one slot
+
+	anew atomic.Bool   // its interface may be on another network than when the lease was got
+	wake chan struct{} // ends its wait, one slot
 }
 
 // keepLeases keeps the leases of an active container's NICs. anew says that its
@@ -48,10 +52,18 @@ func (e *Engine) keepLease(container, nic string, anew bool) *keeper {
 	e.keepers.mu.Lock()
 	defer e.keepers.mu.Unlock()
 	if k := e.keepers.m[nic]; k != nil {
+		if anew {
+			k.anew.Store(true)
+			select {
+			case k.wake <- struct{}{}:
+			default:
+			}
+		}
 		return k
 	}
 	ctx, cancel := context.WithCancel(e.ctx)
-	k := &keeper{cancel: cancel, ended: make(chan struct{}), first: make(chan error, 1)}
+	k := &keeper{cancel: cancel, ended: make(chan struct{}), first: make(chan error, 1), wake: make(chan struct{}, 1)}
+	k.anew.Store(anew)
 	e.keepers.m[nic] = k
 	begun := e.goWork(func() {
 		defer func() {
@@ -61,7 +73,7 @@ func (e *Engine) keepLease(container, nic string, anew bool) *keeper {
 			close(k.ended)
 			cancel()
 		}()
-		e.keep(ctx, k, container, nic, anew)
+		e.keep(ctx, k, container, nic)
 	})
 	if !begun { // the daemon is stopping
 		delete(e.keepers.m, nic)
@@ -94,34 +106,37 @@ func (e *Engine) firstLease(ctx context.Context, container, nic string) error {
 }
 
 // keep gets the lease and renews it until ctx ends or the NIC is not wanted.
-func (e *Engine) keep(ctx context.Context, k *keeper, container, nic string, anew bool) {
+func (e *Engine) keep(ctx context.Context, k *keeper, container, nic string) {
 	delay := leaseRetryMin
 	for ctx.Err() == nil {
 		c, n := e.leasedNIC(container, nic)
 		if n == nil {
 			return
 		}
-		if l := n.Lease; l != nil && l.Held && !anew {
+		if l := n.Lease; l != nil && l.Held && !k.anew.Load() {
 			if wait := l.Renew.Sub(e.clock.Now()); wait > 0 {
 				tell(k.first, nil)
-				if !e.pause(ctx, wait) {
+				if !e.pause(ctx, wait, k.wake) {
 					return
 				}
 				continue // it may be another by now
 			}
 		}
-		l, err := e.askForLease(ctx, c, n)
+		anew := k.anew.Swap(false)
+		l, err := e.askForLease(ctx, c, n, anew)
 		if ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			anew, delay = false, leaseRetryMin
+			delay = leaseRetryMin
 			err = e.setLease(container, nic, l)
+		} else if anew {
+			k.anew.Store(true)
 		}
 		tell(k.first, err)
 		if err != nil {
 			e.log.Warn("no DHCP lease, trying again", "container", container, "nic", n.Name, "error", err, "in", delay)
-			if !e.pause(ctx, delay) {
+			if !e.pause(ctx, delay, k.wake) {
 				return
 			}
 			delay = min(2*delay, leaseRetryMax)
@@ -136,13 +151,15 @@ func tell(ch chan error, err error) {
 	}
 }
 
-// pause waits by the engine's clock; false: ctx ended first.
-func (e *Engine) pause(ctx context.Context, d time.Duration) bool {
+// pause waits by the engine's clock, until it is woken; false: ctx ended first.
+func (e *Engine) pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	late := make(chan struct{})
 	stop := e.clock.AfterFunc(d, func() { close(late) })
 	defer stop()
 	select {
 	case <-late:
+		return true
+	case <-wake:
 		return true
 	case <-ctx.Done():
 		return false
@@ -162,14 +179,18 @@ func (e *Engine) leasedNIC(container, nic string) (*model.Container, *model.NIC)
 }
 
 // askForLease renews what is held, and else asks anew. A lease that is over, or
-// refused, is given up first.
-func (e *Engine) askForLease(ctx context.Context, c *model.Container, n *model.NIC) (*model.DHCPLease, error) {
+// refused, is given up first. With anew any server may confirm what is held: its
+// own may not be on this network; where none does, another may give a lease.
+func (e *Engine) askForLease(ctx context.Context, c *model.Container, n *model.NIC, anew bool) (*model.DHCPLease, error) {
 	ns, l, now := e.netns(c.ID), n.Lease, e.clock.Now()
 	if l != nil && l.Held {
 		if now.Before(l.Expires) {
-			next, err := e.dhcp.Renew(ctx, ns, n.Name, l, !now.Before(l.Rebind))
-			if err == nil || !errs.Is(err, errs.Conflict) {
+			next, err := e.dhcp.Renew(ctx, ns, n.Name, l, anew || !now.Before(l.Rebind))
+			switch {
+			case err == nil || !anew && !errs.Is(err, errs.Conflict):
 				return next, err
+			case !errs.Is(err, errs.Conflict): // the address is kept, until it is over
+				return e.dhcp.Acquire(ctx, ns, n.Name, hostnameOf(c), l)
 			}
 		}
 		lost := *l

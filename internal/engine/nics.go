@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackstay/jackstay/internal/alloc"
 	"github.com/jackstay/jackstay/internal/errs"
@@ -158,6 +159,18 @@ func directHolder(s *model.Snapshot, device string) *model.Container {
 		}
 	}
 	return nil
+}
+
+// firstOn gives a container with a NIC on the device, the first by name, and that
+// NIC's name; nil if there is none.
+func firstOn(s *model.Snapshot, device string) (holder *model.Container, nic string) {
+	for _, c := range s.Containers {
+		i := slices.IndexFunc(c.NICs, func(n model.NIC) bool { return n.On == device })
+		if i >= 0 && (holder == nil || c.Name < holder.Name) {
+			holder, nic = c, c.NICs[i].Name
+		}
+	}
+	return holder, nic
 }
 
 // checkHostName refuses a name that the host has already.
@@ -347,12 +360,8 @@ func (a *nicAddition) newNIC(s *model.Snapshot, c *model.Container) (*model.NIC,
 		return nil, err
 	}
 	if a.kind == model.NICDirect {
-		for _, o := range s.Containers {
-			for i := range o.NICs {
-				if o.NICs[i].On == n.On {
-					return nil, errs.New(errs.Conflict, "container %s has a NIC on the device (%s): remove that first", o.Name, o.NICs[i].Name)
-				}
-			}
+		if holder, name := firstOn(s, n.On); holder != nil {
+			return nil, errs.New(errs.Conflict, "container %s has a NIC on the device (%s): remove that first", holder.Name, name)
 		}
 	} else if holder := directHolder(s, n.On); holder != nil {
 		return nil, errs.New(errs.Conflict, "the device is in container %s, whole: take it back first (jackstay nic rm)", holder.Name)
@@ -498,6 +507,9 @@ func (e *Engine) RemoveNIC(ctx context.Context, ref, name string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := changeable(e.store.Snapshot(), c.ID, ref); err != nil {
+		return err
+	}
 	e.releaseLease(ctx, c.ID, &v.NIC)
 	snap, err := e.store.Update(func(tx *store.Tx) (err error) {
 		if c, err = changeable(tx.Snapshot(), c.ID, ref); err != nil {
@@ -506,6 +518,7 @@ func (e *Engine) RemoveNIC(ctx context.Context, ref, name string) error {
 		return e.dropNIC(tx, c.ID, name)
 	})
 	if err != nil {
+		e.keepLeases(v.Container.ID, true)
 		return err
 	}
 	if c.Active {
@@ -544,15 +557,25 @@ func (e *Engine) WaitNIC(ctx context.Context, ref, name string) error {
 			e.network.Wait(ctx, c.ID, s.Revision) == nil {
 			return nil
 		}
+		late := make(chan struct{}) // what failed may come right without a change of the store
+		stop := e.clock.AfterFunc(waitAgain, func() { close(late) })
 		select {
 		case <-changed:
+		case <-late:
 		case <-ctx.Done():
-			return ctx.Err()
+			err = ctx.Err()
 		case <-e.ctx.Done():
-			return errs.New(errs.Unavailable, "the daemon is stopping")
+			err = errs.New(errs.Unavailable, "the daemon is stopping")
+		}
+		stop()
+		if err != nil {
+			return err
 		}
 	}
 }
+
+// waitAgain is when a wait for an interface looks again at the latest.
+const waitAgain = time.Second
 
 // NICs lists a container's interfaces, or those of all: endpoints and NICs.
 func (e *Engine) NICs(ref string) ([]model.NICView, error) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -113,7 +114,7 @@ func TestNICRefused(t *testing.T) {
 	if _, err := r.AddNIC(ctx, "web", model.NICRequest{On: "wan1"}); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "which its interface eth1 can't be, a macvlan") {
 		t.Errorf("a macvlan of a limited container: %v", err)
 	}
-	r.w.failWait = true
+	r.w.failWait.Store(true)
 	for _, on := range []string{"lan0", "bridge"} {
 		if _, err := r.AddNIC(ctx, "web", model.NICRequest{On: on}); err == nil {
 			t.Errorf("a NIC on %s whose network fails", on)
@@ -122,7 +123,7 @@ func TestNICRefused(t *testing.T) {
 	if err := r.ChangeRoute(ctx, "web", "add", model.Route{Dst: p("10.0.0.0/8"), Via: netip.MustParseAddr("172.17.0.9")}); err == nil {
 		t.Error("a route that fails")
 	}
-	r.w.failWait = false
+	r.w.failWait.Store(false)
 	if got := r.interfaces(t, "web"); got != "eth0:network:bridge" || len(r.container(web).Routes) > 0 {
 		t.Errorf("left: %s, %v", got, r.container(web).Routes)
 	}
@@ -134,6 +135,7 @@ type fakeDHCP struct {
 	mu     sync.Mutex
 	clock  *fakeClock
 	refuse error
+	renew  error // what Renew says
 	log    []string
 }
 
@@ -173,7 +175,10 @@ func (d *fakeDHCP) Renew(_ context.Context, _, _ string, _ *model.DHCPLease, reb
 	if rebind {
 		what = "rebind"
 	}
-	return d.note(what)
+	l, err := d.note(what)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return l, errors.Join(err, d.renew)
 }
 
 func (d *fakeDHCP) Release(string, string, *model.DHCPLease) error {
@@ -243,6 +248,11 @@ func TestRoutesInside(t *testing.T) {
 	step("del", model.Route{}, "no such route")
 	step("add", model.Route{Via: a("172.17.0.7")}, "")
 	step("flush", ten, "unknown change")
+	step("add", model.Route{Dst: p("10.1.0.0/16"), Dev: "eth0", Src: a("10.9.9.9")}, "src 10.9.9.9 is no address of container web")
+	step("add", model.Route{Dst: p("10.1.0.0/16"), Via: a("172.17.0.2")}, "the gateway 172.17.0.2 is the container's own address, on eth0")
+	step("add", model.Route{Dst: p("10.1.0.0/16"), Dev: "eth0", Via: a("172.17.0.2"), OnLink: true}, "own address")
+	step("add", model.Route{Dst: p("10.1.0.0/16"), Dev: "eth0", Src: a("172.17.0.2")}, "")
+	step("del", model.Route{Dst: p("10.1.0.0/16")}, "")
 	got, _ := r.Routes("web")
 	if strings.Join(got, "; ") != "10.0.0.0/8 via 172.17.0.9 metric 7; default via 172.17.0.7" {
 		t.Errorf("routes %q", got)

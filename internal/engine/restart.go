@@ -110,7 +110,7 @@ func (e *Engine) restart(ctx context.Context, id, signal string, timeout *int) e
 	defer l.op.Unlock()
 	l.setRestarting(false)
 	if stopErr != nil && !errs.Is(stopErr, errs.NotModified) {
-		e.release(id)
+		e.release(ctx, id)
 		return stopErr
 	}
 	c := e.store.Snapshot().Containers[id]
@@ -118,7 +118,7 @@ func (e *Engine) restart(ctx context.Context, id, signal string, timeout *int) e
 		return noSuchContainer(id)
 	}
 	if err := e.checkStartable(l, id, id); err != nil {
-		e.release(id)
+		e.release(ctx, id)
 		if errs.Is(err, errs.NotModified) {
 			return nil // somebody else started it meanwhile
 		}
@@ -134,11 +134,12 @@ func (e *Engine) restart(ctx context.Context, id, signal string, timeout *int) e
 
 // release gives back network and host ports that were kept for a start that
 // does not come.
-func (e *Engine) release(id string) {
+func (e *Engine) release(ctx context.Context, id string) {
 	c := e.store.Snapshot().Containers[id]
 	if c == nil || alive(c) || !c.Active {
 		return
 	}
+	e.releaseLeases(ctx, id)
 	_, err := e.softChange(id, func(c *model.Container) error {
 		c.Active, c.Ports = false, nil
 		return nil

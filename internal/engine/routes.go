@@ -105,6 +105,9 @@ func checkRoute(s *model.Snapshot, c *model.Container, r model.Route) error {
 			return err
 		}
 	}
+	if err := checkOwnAddresses(s, c, r); err != nil {
+		return err
+	}
 	if !r.Via.IsValid() || r.OnLink {
 		return nil
 	}
@@ -122,6 +125,25 @@ func checkRoute(s *model.Snapshot, c *model.Container, r model.Route) error {
 		}
 	}
 	return errs.New(errs.Invalid, "route %s: the gateway %s is in no subnet of the container's: add a NIC that reaches it, or say onlink and dev", routeWords(r), r.Via)
+}
+
+// checkOwnAddresses refuses a route that is to send from an address which the
+// container does not have, or to the container itself.
+func checkOwnAddresses(s *model.Snapshot, c *model.Container, r model.Route) error {
+	sends, leased := !r.Src.IsValid(), false
+	for _, v := range NICsOf(s, c) {
+		for _, p := range v.NIC.Addrs {
+			if p.Addr() == r.Via {
+				return errs.New(errs.Invalid, "route %s: the gateway %s is the container's own address, on %s: give a neighbour's", routeWords(r), r.Via, v.NIC.Name)
+			}
+			sends = sends || p.Addr() == r.Src
+		}
+		leased = leased || v.NIC.DHCP && len(v.NIC.Addrs) == 0 // may be given it
+	}
+	if !sends && !leased {
+		return errs.New(errs.Invalid, "route %s: src %s is no address of container %s: give one of its interfaces'", routeWords(r), r.Src, c.Name)
+	}
+	return nil
 }
 
 // deleteRoute takes a route away: one that was asked for, or the default route

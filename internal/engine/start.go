@@ -282,6 +282,7 @@ func (st *start) fail(ctx context.Context, cause error) {
 		}
 	}
 	st.l.setDeadUntil(e.clock.Now())
+	e.releaseLeases(ctx, st.id) // of a restart
 	if st.mounted {
 		if err := e.images.Unmount(ctx, st.id); err != nil {
 			e.log.Error("a failed start's files can't be unmounted", "container", st.id, "error", err)

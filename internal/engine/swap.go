@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -280,10 +279,13 @@ func (sw *swap) put(tx *store.Tx) error {
 func settleInside(tx *store.Tx, c *model.Container) error {
 	for _, ep := range slices.Clone(tx.Snapshot().ByContainer[c.ID]) {
 		s := tx.Snapshot()
-		taken := slices.ContainsFunc(slices.Collect(maps.Values(s.ByNetwork[ep.NetworkID])), func(o *model.Endpoint) bool {
-			holder := s.Containers[o.ContainerID]
-			return o.ID != ep.ID && ep.IPv4.IsValid() && o.Inside4 == ep.IPv4 && holder != nil && holder.Active
-		})
+		taken := false
+		for _, o := range s.ByNetwork[ep.NetworkID] {
+			if o.ID != ep.ID && ep.IPv4.IsValid() && o.Inside4 == ep.IPv4 {
+				holder := s.Containers[o.ContainerID]
+				taken = taken || holder != nil && holder.Active
+			}
+		}
 		next := *ep
 		next.Inside4 = netip.Prefix{}
 		if taken {

@@ -45,8 +45,40 @@ func (e *Engine) TC(ctx context.Context, ref string, words []string) (string, er
 			return nil
 		}
 		c.TC = append(c.TC, words)
+		if len(c.TC) > maxTC {
+			c.TC = compactTC(c.TC)
+		}
+		if len(c.TC) > maxTC {
+			return errs.New(errs.Conflict, "container %s has %d lines of tc, as many as are kept: begin anew with `jackstay tc %s qdisc del dev %s root`", c.Name, maxTC, c.Name, dev)
+		}
 		return nil
 	})
+}
+
+// maxTC is how many lines of tc(8) are kept of a container: each is run again at
+// its start.
+const maxTC = 128
+
+// compactTC leaves out what a later, equal line repeats, where that changes
+// nothing: lines that change or replace something, since the last that deletes.
+// The first of equal ones stays too, for others may need what it made.
+func compactTC(lines [][]string) [][]string {
+	deleted := 0
+	for i, line := range lines {
+		if slices.Contains(line, "del") || slices.Contains(line, "delete") {
+			deleted = i + 1
+		}
+	}
+	out := slices.Clone(lines[:deleted])
+	since := lines[deleted:]
+	for i, line := range since {
+		equal := func(o []string) bool { return slices.Equal(o, line) }
+		sets := slices.Contains(line, "change") || slices.Contains(line, "replace")
+		if !sets || !slices.ContainsFunc(since[:i], equal) || !slices.ContainsFunc(since[i+1:], equal) {
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // tcChanges tells whether a line changes something: its second word says so.

@@ -194,10 +194,25 @@ func askedRoutes(c *model.Container, s *desired.Sandbox) {
 	}
 }
 
-// passable tells whether the interface of a route is planned, and its router
-// behind it.
+// passable tells whether the interface of a route is planned, its router behind
+// it, and the address it is to send from. The kernel refuses another's, and the
+// container's own as a router (net/ipv4/fib_semantics.c: fib_valid_prefsrc,
+// fib_check_nh).
 func passable(s *desired.Sandbox, r model.Route) bool {
-	if r.Type != "" || r.Dev == "lo" {
+	if r.Type != "" {
+		return true
+	}
+	own := func(a netip.Addr) bool {
+		has := func(addrs []netip.Prefix) bool {
+			return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr() == a })
+		}
+		return slices.ContainsFunc(s.Interfaces, func(i desired.Interface) bool { return has(i.Addrs) }) ||
+			slices.ContainsFunc(s.Devices, func(d desired.Device) bool { return has(d.Addrs) })
+	}
+	if r.Src.IsValid() && !own(r.Src) || r.Via.IsValid() && own(r.Via) {
+		return false
+	}
+	if r.Dev == "lo" {
 		return true
 	}
 	behind := func(dev string, addrs []netip.Prefix) bool {

@@ -84,6 +84,9 @@ func TestWayOut(t *testing.T) {
 		{"a lease that is over", false, func(c *model.Container) { c.NICs = []model.NIC{over} }, ""},
 		{"asked for", true, func(c *model.Container) { c.Routes = []model.Route{{Via: a("10.1.0.9")}} }, "10.1.0.9"},
 		{"asked for through what is not there", true, func(c *model.Container) { c.Routes = []model.Route{{Via: a("10.8.0.9")}} }, "10.1.0.1"},
+		{"asked for from its own address", true, func(c *model.Container) { c.Routes = []model.Route{{Via: a("10.1.0.9"), Src: a("10.1.0.2")}} }, "10.1.0.9"},
+		{"asked for from an address it has not", true, func(c *model.Container) { c.Routes = []model.Route{{Via: a("10.1.0.9"), Src: a("10.8.0.9")}} }, "10.1.0.1"},
+		{"asked for through itself", true, func(c *model.Container) { c.Routes = []model.Route{{Via: a("10.1.0.2")}} }, "10.1.0.1"},
 		{"of another table", true, func(c *model.Container) { c.Routes = []model.Route{{Via: a("10.1.0.9"), Table: 5}} }, "10.1.0.1"},
 		{"not wanted", true, func(c *model.Container) { c.Routes = []model.Route{{Deleted: true}} }, ""},
 	} {

@@ -140,6 +140,20 @@ func TestNICsOnDevices(t *testing.T) {
 	back("its name was taken")
 	h.J("start", "one")
 	asks("10.7.0.20", "one")
+	// The same while its container runs on: the removal says so, until it is back.
+	h.Sh("ip link add wan1 type bridge")
+	h.Fails(1, []string{"the NIC eth1 of container one is not wanted any more, and is not gone yet", "its name wan1 back"}, "nic", "rm", "one", "eth1")
+	time.Sleep(300 * time.Millisecond)
+	h.Sh("ip link del wan1")
+	h.Eventually(15*time.Second, func() error {
+		if strip(state()) != strip(before) {
+			return errorf("wan1 is %s", state())
+		}
+		return nil
+	})
+	back("its name was taken, and the container runs")
+	add()
+	asks("10.7.0.20", "one")
 	h.J("rm", "-f", "one")
 	back("container removed")
 

@@ -5,6 +5,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -19,8 +20,8 @@ import (
 // device that was moved in is never taken for a link of ours on the host.
 const NICAlias = "jackstay-nic:"
 
-// dropDevices takes away what is not wanted any more: devices that were moved
-// in go back to the host, the others are deleted.
+// dropDevices takes away what is not wanted any more, or has another name than
+// wanted. Devices of the host that are not wanted are left to giveBackUnwanted.
 func (v *visit) dropDevices(s *desired.Sandbox) error {
 	links, err := v.devices()
 	if err != nil {
@@ -28,23 +29,38 @@ func (v *visit) dropDevices(s *desired.Sandbox) error {
 	}
 	for _, l := range links {
 		id := strings.TrimPrefix(l.Attrs().Alias, NICAlias)
-		if d := deviceOf(s, id); d != nil && d.Name == l.Attrs().Name {
+		d := deviceOf(s, id)
+		if d != nil && d.Name == l.Attrs().Name {
 			continue
 		}
 		m, err := v.host.readMoved(v.container, id)
 		if err != nil {
 			return err
 		}
-		if m != nil {
-			err = v.host.giveBack(v.in, m)
-		} else {
+		switch {
+		case m == nil:
 			err = retryDelete(func() error { return v.in.LinkDel(l) })
+		case d != nil:
+			err = v.host.giveBack(v.in, m)
 		}
 		if err != nil {
 			return fmt.Errorf("take away %s: %w", l.Attrs().Name, err)
 		}
 	}
 	return nil
+}
+
+// giveBackUnwanted gives the host back what was moved in and is not wanted any
+// more, wherever an earlier attempt that was cut off has left it.
+func (v *visit) giveBackUnwanted(s *desired.Sandbox) error {
+	list, err := v.unwanted(s)
+	return errors.Join(err, v.host.giveBackEach(v.in, list))
+}
+
+// unwanted lists the devices that were moved in, are not wanted, and not back.
+func (v *visit) unwanted(s *desired.Sandbox) ([]*moved, error) {
+	list, err := v.host.movedInto(v.container)
+	return slices.DeleteFunc(list, func(m *moved) bool { return deviceOf(s, m.NIC) != nil }), err
 }
 
 // devices lists the links inside that carry a NIC's alias.

@@ -213,24 +213,35 @@ func (h *Host) stray(nic string) (netlink.Link, error) {
 	return nil, nil
 }
 
-// giveBack moves a device out of the namespace of the netlink handle and makes
-// it what it was. One that is not inside is looked for on the host.
+// giveBack moves a device out of the namespace of the netlink handle, unless it
+// is on the host already, and makes it what it was.
 func (h *Host) giveBack(in *netlink.Handle, m *moved) error {
-	var l netlink.Link
-	if in != nil {
-		var err error
-		if l, err = movedInside(in, m); err != nil {
-			return err
-		}
-	}
-	if l != nil {
-		if err := h.moveOut(in, l, m); err != nil {
-			return err
-		}
-	}
 	l, err := h.stray(m.NIC)
 	if err != nil {
 		return err
+	}
+	if l != nil {
+		return h.restore(l, m)
+	}
+	back, err := h.isBack(m)
+	if err != nil {
+		return err
+	}
+	if in != nil {
+		if l, err = movedInside(in, m, !back); err != nil {
+			return err
+		}
+	}
+	switch {
+	case l != nil:
+		if err := h.moveOut(in, l, m); err != nil {
+			return err
+		}
+		if l, err = h.stray(m.NIC); err != nil {
+			return err
+		}
+	case back:
+		return h.forgetMoved(m)
 	}
 	if l == nil {
 		h.log.Error("a device that was moved into a container is gone: it can't be given back", "device", m.Name, "container", m.Container)
@@ -239,18 +250,29 @@ func (h *Host) giveBack(in *netlink.Handle, m *moved) error {
 	return h.restore(l, m)
 }
 
-// movedInside finds the device by its alias, or by the name it was given inside.
-func movedInside(in *netlink.Handle, m *moved) (netlink.Link, error) {
+// isBack tells whether the device is on the host as it was, its alias too: a
+// crash came before its note was deleted.
+func (h *Host) isBack(m *moved) (bool, error) {
+	l, err := find(h.nl, m.Name)
+	if err != nil || l == nil {
+		return false, err
+	}
+	return l.Attrs().Alias == m.Alias && l.Attrs().HardwareAddr.String() == m.MAC, nil
+}
+
+// movedInside finds the device by its alias, or, if the container changed that,
+// by the name it was given inside. Another NIC's device is never taken for it.
+func movedInside(in *netlink.Handle, m *moved, byName bool) (netlink.Link, error) {
 	var links []netlink.Link
 	if err := retry(func() (err error) { links, err = in.LinkList(); return }); err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	var named netlink.Link
 	for _, l := range links {
-		switch {
-		case l.Attrs().Alias == NICAlias+m.NIC:
+		switch a := l.Attrs(); {
+		case a.Alias == NICAlias+m.NIC:
 			return l, nil
-		case l.Attrs().Name == m.Inside:
+		case byName && a.Name == m.Inside && !strings.HasPrefix(a.Alias, NICAlias):
 			named = l
 		}
 	}
@@ -258,7 +280,7 @@ func movedInside(in *netlink.Handle, m *moved) (netlink.Link, error) {
 }
 
 // moveOut moves the device to the host under its old name. While another link
-// has that, it comes under one of ours and is given its own as soon as it can.
+// has that, it comes under another and is given its own as soon as it can.
 func (h *Host) moveOut(in *netlink.Handle, l netlink.Link, m *moved) error {
 	if l.Attrs().Alias != NICAlias+m.NIC { // the container changed it
 		if err := retry(func() error { return in.LinkSetAlias(l, NICAlias+m.NIC) }); err != nil {
@@ -273,7 +295,11 @@ func (h *Host) moveOut(in *netlink.Handle, l netlink.Link, m *moved) error {
 	s := setting{index: l.Attrs().Index, netns: h.home, name: m.Name}
 	if err = sock.apply(s); errors.Is(err, unix.EEXIST) {
 		s.name = "jx" + short(m.NIC)
-		err = sock.apply(s)
+		// Where the host has no link of its name inside, it has moved with that
+		// before the kernel refused the other (net/core/rtnetlink.c: do_setlink).
+		if err = sock.apply(s); errors.Is(err, unix.ENODEV) {
+			err = nil
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("give %s back to the host: %w", m.Name, err)
@@ -286,7 +312,7 @@ func (h *Host) restore(l netlink.Link, m *moved) error {
 	s := setting{index: l.Attrs().Index, mtu: m.MTU}
 	if l.Attrs().Name != m.Name {
 		if err := retry(func() error { return h.nl.LinkSetName(l, m.Name) }); err != nil {
-			return fmt.Errorf("give %s its name %s back (another link has it?): %w", l.Attrs().Name, m.Name, err)
+			return fmt.Errorf("give device %s its name %s back: if another link of the host has it, rename or delete that: %w", l.Attrs().Name, m.Name, err)
 		}
 	}
 	if mac, err := parseMAC(m.MAC); err == nil && mac.String() != l.Attrs().HardwareAddr.String() {
@@ -341,38 +367,55 @@ func (r movedRoute) route(index int) *netlink.Route {
 	return out
 }
 
-// giveBackAll gives back every device that was moved into the container.
-func (h *Host) giveBackAll(container string) error {
+// movedInto lists the devices that are noted as moved into the container.
+func (h *Host) movedInto(container string) (out []*moved, err error) {
 	entries, err := os.ReadDir(h.movedDir(container))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("devices that were moved in: %w", err)
+		return nil, fmt.Errorf("devices that were moved in: %w", err)
 	}
-	back := func(in *netlink.Handle) error {
-		var all error
-		for _, e := range entries {
-			m, err := h.readMoved(container, e.Name())
-			if m != nil && !strings.HasSuffix(e.Name(), ".part") {
-				err = h.giveBack(in, m)
-			}
-			all = errors.Join(all, err)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".part") {
+			continue
 		}
-		return all
+		m, unread := h.readMoved(container, e.Name())
+		if m != nil {
+			out = append(out, m)
+		}
+		err = errors.Join(err, unread)
 	}
-	err = netns.Do(h.dir.Path(container), func() error {
+	return out, err
+}
+
+// giveBackEach gives back these devices as far as it can.
+func (h *Host) giveBackEach(in *netlink.Handle, list []*moved) error {
+	var all error
+	for _, m := range list {
+		all = errors.Join(all, h.giveBack(in, m))
+	}
+	return all
+}
+
+// giveBackAll gives back every device that was moved into the container.
+func (h *Host) giveBackAll(container string) error {
+	list, unread := h.movedInto(container)
+	if len(list) == 0 {
+		return unread
+	}
+	err := netns.Do(h.dir.Path(container), func() error {
 		in, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return fmt.Errorf("open netlink: %w", err)
 		}
 		defer in.Close()
-		return back(in)
+		return h.giveBackEach(in, list)
 	})
 	if errors.Is(err, unix.ENOENT) { // the namespace is gone: what could fall out of it did
-		return back(nil)
+		err = h.giveBackEach(nil, list)
 	}
-	return err
+	return errors.Join(unread, err)
 }
 
 // netNSFD is IFLA_NET_NS_FD.

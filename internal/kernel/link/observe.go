@@ -177,6 +177,9 @@ func (v *visit) intact(want *desired.Sandbox) (bool, error) {
 	if have, err := v.devices(); err != nil || len(have) != len(want.Devices) {
 		return false, err
 	}
+	if owed, err := v.unwanted(want); err != nil || len(owed) > 0 {
+		return false, err
+	}
 	if ok, err := v.rulesIntact(want); err != nil || !ok || !v.tcIntact(want) {
 		return false, err
 	}

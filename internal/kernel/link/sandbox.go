@@ -5,6 +5,7 @@ package link
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -77,6 +78,13 @@ func (v *visit) ensure(s *desired.Sandbox) error {
 	if err := v.dropDevices(s); err != nil { // first: another may be given its name
 		return err
 	}
+	// A device that the host can't have back, its name being taken perhaps, keeps
+	// nothing of the container's from being made.
+	back := v.giveBackUnwanted(s)
+	return errors.Join(back, v.ensureWanted(s))
+}
+
+func (v *visit) ensureWanted(s *desired.Sandbox) error {
 	for i := range s.Interfaces {
 		if err := v.ensureInterface(&s.Interfaces[i]); err != nil {
 			return fmt.Errorf("interface %s: %w", s.Interfaces[i].Name, err)
@@ -179,13 +187,13 @@ func (v *visit) pair(i *desired.Interface) (outer, inner netlink.Link, err error
 	if outer, err = find(v.host.nl, i.Host); err != nil {
 		return nil, nil, err
 	}
-	if outer != nil && !ownHostEnd(outer, i.Endpoint) {
+	if inner, err = find(v.in, i.Name); err != nil {
+		return nil, nil, err
+	}
+	if outer != nil && !ownHostEnd(outer, inner, i) {
 		return nil, nil, errs.New(errs.Conflict,
 			"the host has a %s named %s which is not Jackstay's: delete or rename it (ip link del %s)",
 			outer.Type(), i.Host, i.Host)
-	}
-	if inner, err = find(v.in, i.Name); err != nil {
-		return nil, nil, err
 	}
 	if outer != nil && inner != nil && paired(outer, inner) {
 		return outer, inner, nil
@@ -206,11 +214,21 @@ func (v *visit) pair(i *desired.Interface) (outer, inner netlink.Link, err error
 	return nil, nil, nil
 }
 
-// ownHostEnd tells whether a link is the endpoint's host end. A veth of that
-// name without an alias is: a crash came between making and naming it.
-func ownHostEnd(l netlink.Link, endpoint string) bool {
-	alias := l.Attrs().Alias
-	return l.Type() == "veth" && (alias == Alias+endpoint || alias == "")
+// ownHostEnd tells whether a link is the interface's host end. A veth without an
+// alias may be, if a crash came between making and naming it: under a name that
+// only we give, or with its other end inside. A name that was asked for
+// (--host-name) may be another program's.
+func ownHostEnd(outer, inner netlink.Link, i *desired.Interface) bool {
+	if outer.Type() != "veth" {
+		return false
+	}
+	switch outer.Attrs().Alias {
+	case Alias + i.Endpoint:
+		return true
+	case "":
+		return i.Host == usualHostEnd(i.Endpoint) || inner != nil && paired(outer, inner)
+	}
+	return false
 }
 
 func paired(a, b netlink.Link) bool {

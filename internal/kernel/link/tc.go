@@ -3,6 +3,7 @@
 package link
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -110,15 +112,27 @@ func (v *visit) tcIntact(s *desired.Sandbox) bool {
 	return slices.EqualFunc(v.tcRun(), s.TC, slices.Equal[[]string])
 }
 
+// tcWithin is how long a line of tc(8) may take: `tc monitor` would never end.
+const tcWithin = 10 * time.Second
+
 // runTC runs tc(8) of the host in the network namespace of the calling thread,
 // which the child is cloned from.
-func runTC(words []string) (string, error) {
+func runTC(words []string) (string, error) { return runTCWithin(tcWithin, words) }
+
+func runTCWithin(within time.Duration, words []string) (string, error) {
 	path, err := exec.LookPath("tc")
 	if err != nil {
 		return "", errs.New(errs.Unavailable, "the host has no program tc: install iproute2")
 	}
-	out, err := exec.Command(path, words...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, words...)
+	cmd.WaitDelay = within // for what it started itself
+	out, err := cmd.CombinedOutput()
 	text := strings.TrimSpace(string(out))
+	if ctx.Err() != nil {
+		return "", errs.New(errs.Invalid, "tc %s: it has not ended within %s", strings.Join(words, " "), within)
+	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return "", errs.New(errs.Invalid, "tc %s: %s", strings.Join(words, " "), text)
 	}
