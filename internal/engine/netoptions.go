@@ -66,6 +66,11 @@ func checkNetworkRequest(req model.NetworkRequest) error {
 	case !ok:
 		return errs.New(errs.Invalid, "invalid network name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", req.Name)
 	}
+	for label := range req.Labels {
+		if name, ours := strings.CutPrefix(label, optionPrefix); ours { // on containers such labels are options; here they would do nothing
+			return errs.New(errs.Invalid, "label %s of network %s does nothing: options of a network are given as -o %s%s=…", label, req.Name, optionPrefix, name)
+		}
+	}
 	switch req.Driver {
 	case "", "default", model.DriverBridge:
 	case model.DriverHost, model.DriverNull:

@@ -84,6 +84,7 @@ func TestRefusedNetworks(t *testing.T) {
 		{sub("10.9.0.0"), errs.Invalid, "invalid subnet 10.9.0.0: invalid CIDR block notation"},
 		{sub("10.9.0.128/25"), errs.Forbidden, "Pool overlaps with other one on this address space"},
 		{sub("10.48.0.0/14"), errs.Forbidden, "Pool overlaps with other one on this address space: the host has a route or an address for 10.50.0.0/16"},
+		{model.NetworkRequest{Name: "new", Labels: map[string]string{"com.jackstay.policy": "deny"}}, errs.Invalid, "options of a network are given as -o com.jackstay.policy=…"},
 		{opts(optPolicy, "closed"), errs.Invalid, "it is open (containers of the network reach each other) or deny (only along links)"},
 		{opts(optPolicy, "deny", optICC, "true"), errs.Invalid, "say the same thing twice: give one of them"},
 		{opts(optMTU, "many"), errs.Invalid, "must be a number"},

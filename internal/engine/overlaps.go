@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -118,6 +119,10 @@ func (e *Engine) routeMatters(route netip.Prefix) bool {
 	return slices.ContainsFunc(subnetsOf(e.store.Snapshot()), route.Overlaps)
 }
 
+// usualBridge is how bridges of ours are called: one may just be going with its
+// network, while another network has its subnet already.
+var usualBridge = regexp.MustCompile(`^jk-[0-9a-f]{12}$`)
+
 func (e *Engine) lookAtRoutes(ctx context.Context) error {
 	routes, err := e.host.RouteDevices(ctx)
 	if err != nil {
@@ -125,10 +130,14 @@ func (e *Engine) lookAtRoutes(ctx context.Context) error {
 	}
 	s := e.store.Snapshot()
 	now := map[model.Overlap]struct{}{}
+	bridges := map[string]bool{}
+	for _, n := range s.Networks {
+		bridges[n.Bridge] = true
+	}
 	for _, n := range s.Networks {
 		for _, sub := range n.Subnets {
 			for route, device := range routes {
-				if route.Overlaps(sub.Prefix) {
+				if route.Overlaps(sub.Prefix) && !bridges[device] && !usualBridge.MatchString(device) {
 					now[model.Overlap{NetworkID: n.ID, Subnet: sub.Prefix, Route: route, Device: device}] = struct{}{}
 				}
 			}

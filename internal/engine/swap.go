@@ -106,6 +106,9 @@ func newSwap(s *model.Snapshot, from, to, oldRef, newRef string) (*swap, error) 
 			return nil, errs.New(errs.Conflict, "container %s is not running: a swap needs both to run", c.Name)
 		}
 	}
+	if !hasBridge(s, a) {
+		return nil, errs.New(errs.Invalid, "container %s has nothing to swap: it is on no bridge network of its own (its network mode is %s)", a.Name, a.Host.NetworkMode)
+	}
 	sw := &swap{}
 	for _, step := range []func(*model.Snapshot, *model.Container, *model.Container) error{sw.movePorts, sw.exchangeAddresses, sw.moveAliases, sw.moveLinks, sw.exchangeFIPs} {
 		if err := step(s, a, b); err != nil {
