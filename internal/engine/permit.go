@@ -62,6 +62,12 @@ func (e *Engine) permitContainer(req *model.CreateRequest) error {
 			}
 		}
 	}
+	for _, a := range h.DNS {
+		if e.store.All().OffLimits(a, e.tenant) {
+			return errs.New(errs.Forbidden, "--dns %s is not open to tenants: the host asks it, and it is the host's own, on one of its links, or not available; "+
+				"give a server in the world outside or on a network of your own, or no --dns", a)
+		}
+	}
 	return e.permitHostIPs(h.PortBindings)
 }
 

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -70,4 +72,29 @@ func TestTenantsHostAddressesOfLater(t *testing.T) {
 	}
 	// The administrator's own is the administrator's to decide.
 	r.runContainer(t, "own", "serve", publish("198.51.100.9", 80, 0, 80))
+}
+
+// The host asks the servers of --dns: a tenant names none that only the host reaches.
+func TestTenantsResolvers(t *testing.T) {
+	r := newWorld(t).engine()
+	acme, umbrella := r.tenant(t, "acme"), r.tenant(t, "umbrella")
+	gateway := func(of *rig) string {
+		n, err := of.FindNetwork("bridge")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.Subnets[0].Gateway.String()
+	}
+	with := func(dns string) func(*model.CreateRequest) {
+		return func(q *model.CreateRequest) { q.Host.DNS = []netip.Addr{netip.MustParseAddr(dns)} }
+	}
+	for _, dns := range []string{"127.0.0.53", "::1", "::ffff:127.0.0.1", "0.0.0.0", "169.254.169.254", "fe80::1%eth0", "224.0.0.251", gateway(r), gateway(umbrella)} {
+		if _, err := acme.tryCreate(t, "web", "serve", with(dns)); !errs.Is(err, errs.Forbidden) || !strings.Contains(err.Error(), "--dns "+dns+" is not open to tenants") {
+			t.Errorf("--dns %s: %v", dns, err)
+		}
+	}
+	for at, dns := range []string{"9.9.9.9", "2620:fe::fe", gateway(acme)} {
+		acme.create(t, fmt.Sprint("web", at), "serve", with(dns))
+	}
+	r.create(t, "web", "serve", with("127.0.0.53"))
 }
