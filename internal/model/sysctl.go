@@ -23,11 +23,5 @@ func SysctlPath(key string) (name string, ok bool) {
 			return r
 		}, key)
 	}
-	return name, IsSysctl(name)
-}
-
-// IsSysctl tells whether a path below /proc/sys is written as the kernel has it:
-// without detours, which could lead out of the part it seems to be in.
-func IsSysctl(name string) bool {
-	return name != "." && filepath.IsLocal(name) && path.Clean(name) == name && !strings.Contains(name, "\x00")
+	return name, name != "." && filepath.IsLocal(name) && path.Clean(name) == name && !strings.Contains(name, "\x00")
 }

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/jackstay/jackstay/internal/errs"
-	"github.com/jackstay/jackstay/internal/model"
 )
 
 // setSysctl gives a setting below /proc/sys its value in the network namespace
@@ -61,7 +61,7 @@ func getSysctl(path string) (string, error) {
 // plainSysctl refuses a path that leads out of /proc/sys, or elsewhere in it
 // than it seems to: not every setting is the network namespace's.
 func plainSysctl(path string) error {
-	if !model.IsSysctl(path) {
+	if path == "." || !filepath.IsLocal(path) || filepath.Clean(path) != path {
 		return errs.New(errs.Invalid, "the path %q is no setting below /proc/sys", path)
 	}
 	return nil
