@@ -61,11 +61,18 @@ func (c credentials) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch organisations := r.TLS.VerifiedChains[0][0].Subject.Organization; {
 	case len(organisations) == 0:
 		c.administrator.ServeHTTP(w, r)
-	case len(organisations) == 1 && c.engine.Snapshot().Tenants[organisations[0]] != nil:
+	case len(organisations) == 1 && served(c.engine.Snapshot(), organisations[0]):
 		c.tenant(organisations[0]).ServeHTTP(w, r)
 	default:
 		api.Refuse(w, errs.New(errs.Forbidden, "the client certificate's organisation %q is no tenant of this daemon; the administrator's certificate has no organisation", organisations))
 	}
+}
+
+// served tells whether there is a tenant of this name. One that is being removed
+// gets nothing new.
+func served(s *model.Snapshot, name string) bool {
+	t := s.Tenants[name]
+	return t != nil && !t.Removing
 }
 
 // tenantSockets serves each tenant on a socket of its own, DIR/NAME/jackstay.sock.

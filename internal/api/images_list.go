@@ -263,7 +263,7 @@ func (s *Server) imageSearch(w *responseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	hits, err := s.images.Search(r.Context(), r.param("term"), n, authOf(r))
+	hits, err := s.images.Search(r.Context(), r.param("term"), n, s.authOf(r))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -79,21 +80,32 @@ func (m *messages) progress(p model.Progress) {
 
 // authOf reads the registry's credentials. Docker takes unreadable ones for
 // none, and so do clients that send "null".
-func authOf(r *request) model.RegistryAuth {
+func (s *Server) authOf(r *request) model.RegistryAuth {
 	a, _ := authconfig.Decode(r.Header.Get(registry.AuthHeader))
 	if a == nil {
-		return model.RegistryAuth{}
+		a = &registry.AuthConfig{}
 	}
-	return modelAuth(*a)
+	return s.modelAuth(*a)
 }
 
-func modelAuth(a registry.AuthConfig) model.RegistryAuth {
+func (s *Server) modelAuth(a registry.AuthConfig) model.RegistryAuth {
 	// Clients that read config.json may pass "auth": base64(user:password).
 	if plain, err := base64.StdEncoding.DecodeString(a.Auth); a.Username == "" && err == nil {
 		a.Username, a.Password, _ = strings.Cut(string(plain), ":")
 	}
-	return model.RegistryAuth{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken, ServerAddress: a.ServerAddress}
+	auth := model.RegistryAuth{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken, ServerAddress: a.ServerAddress}
+	if s.tenant != "" {
+		auth.Reach = tenantsReach{s}
+	}
+	return auth
 }
+
+// tenantsReach keeps the host from asking for a tenant what the tenant does not
+// reach itself.
+type tenantsReach struct{ s *Server }
+
+// OffLimits implements model.Reach.
+func (t tenantsReach) OffLimits(a netip.Addr) bool { return t.s.everybody().OffLimits(a, t.s.tenant) }
 
 // imageCreate pulls an image, or imports one from the body.
 func (s *Server) imageCreate(w *responseWriter, r *request) error {
@@ -110,7 +122,7 @@ func (s *Server) imageCreate(w *responseWriter, r *request) error {
 		platform = r.param("platform")
 	}
 	m := newMessages(w)
-	if _, err := s.images.Pull(r.Context(), ref, platform, authOf(r), m.progress); err != nil {
+	if _, err := s.images.Pull(r.Context(), ref, platform, s.authOf(r), m.progress); err != nil {
 		return m.end(err)
 	}
 	if !w.started {
@@ -186,7 +198,7 @@ func (s *Server) imagePush(w *responseWriter, r *request, name string) error {
 		}
 	}
 	m := newMessages(w)
-	if err := s.images.Push(r.Context(), ref, authOf(r), m.progress); err != nil {
+	if err := s.images.Push(r.Context(), ref, s.authOf(r), m.progress); err != nil {
 		return m.end(err)
 	}
 	if !w.started {

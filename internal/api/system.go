@@ -169,7 +169,7 @@ func (s *Server) auth(w *responseWriter, r *request) error {
 	if body.ServerAddress == "" {
 		body.ServerAddress = indexServer
 	}
-	status, token, err := s.images.Login(r.Context(), modelAuth(body))
+	status, token, err := s.images.Login(r.Context(), s.modelAuth(body))
 	if err != nil {
 		return err
 	}

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/go-archive"
 
 	"github.com/jackstay/jackstay/internal/errs"
-	"github.com/jackstay/jackstay/internal/model"
 )
 
 // fillVolumes copies what the image has at a volume's destination into the
@@ -38,7 +38,7 @@ func (e *Engine) fillVolumes(ctx context.Context, id string, mounts []resolvedMo
 		}
 	}()
 	for _, m := range empty {
-		if err := fillVolume(rootfs, m.Mount, m.dir); err != nil {
+		if err := fillVolume(rootfs, m); err != nil {
 			return err
 		}
 	}
@@ -47,7 +47,7 @@ func (e *Engine) fillVolumes(ctx context.Context, id string, mounts []resolvedMo
 
 // fillVolume copies one destination. Symbolic links are followed inside the
 // container's files only.
-func fillVolume(rootfs string, m model.Mount, dir string) error {
+func fillVolume(rootfs string, m resolvedMount) error {
 	src, err := securejoin.SecureJoin(rootfs, m.Destination)
 	if err != nil {
 		return fmt.Errorf("find %s in the image: %w", m.Destination, err)
@@ -63,11 +63,53 @@ func fillVolume(rootfs string, m model.Mount, dir string) error {
 		return errs.New(errs.Invalid, "cannot mount volume over existing file, file exists %s", m.Destination)
 	}
 	if !isEmptyDir(src) {
-		if err := archive.NewDefaultArchiver().CopyWithTar(src, dir); err != nil {
+		if err := copyUp(src, m); err != nil {
 			return fmt.Errorf("copy the image's %s into volume %s: %w", m.Destination, m.Name, err)
 		}
 	}
-	return copyOwner(info, dir)
+	return copyOwner(info, m.dir)
+}
+
+// stagingDir is beside a volume's content, where no container sees it.
+const stagingDir = ".fill"
+
+// copyUp copies a directory of the image's into an empty volume. Containers that
+// run may have it mounted and could put links in the way of what is written by
+// the host's root: it is written elsewhere, and moved in when it is whole.
+func copyUp(src string, m resolvedMount) error {
+	if m.dir != m.volume.Mountpoint { // a directory of the host's, which the administrator chose
+		return archive.NewDefaultArchiver().CopyWithTar(src, m.dir)
+	}
+	staging := filepath.Join(filepath.Dir(m.dir), stagingDir)
+	if err := os.RemoveAll(staging); err != nil { // of a crash
+		return err
+	}
+	err := os.Mkdir(staging, 0o700)
+	if err == nil {
+		err = archive.NewDefaultArchiver().CopyWithTar(src, staging)
+	}
+	if err == nil {
+		err = moveIn(staging, m.dir)
+	}
+	return errors.Join(err, os.RemoveAll(staging))
+}
+
+// moveIn moves what is in one directory to another; what is there by now stays.
+func moveIn(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		at := filepath.Join(to, entry.Name())
+		if _, err := os.Lstat(at); err == nil {
+			continue
+		}
+		if err := os.Rename(filepath.Join(from, entry.Name()), at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyOwner(info os.FileInfo, dir string) error {

@@ -309,7 +309,7 @@ func (e *Engine) putCreated(cr *creation, made []*model.Volume) error {
 			}
 		}
 		if len(c.SecurityGroups) > 0 {
-			if err := checkGroupElements(tx.Snapshot()); err != nil {
+			if err := checkGroupElements(tx, c.Tenant); err != nil {
 				return err
 			}
 		}

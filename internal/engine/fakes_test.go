@@ -25,6 +25,7 @@ import (
 // world is what is there whatever becomes of an engine: processes, layers,
 // files, and the programs that hold host ports.
 type world struct {
+	mounting  func() // called while a layer is mounted
 	t         *testing.T
 	root      string
 	failWait  atomic.Bool
@@ -368,6 +369,9 @@ func (f *fakeImages) Mount(_ context.Context, id string) (string, error) {
 		return "", fmt.Errorf("container %s has no layer", id)
 	}
 	f.w.layers[id] = true
+	if f.w.mounting != nil {
+		f.w.mounting()
+	}
 	return f.w.rootfs, nil
 }
 

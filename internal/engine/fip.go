@@ -91,11 +91,15 @@ func freeFIPs(s *model.Snapshot, used map[netip.Addr]string, count int) ([]*mode
 	if len(s.FIPPools) == 0 {
 		return nil, errs.New(errs.Unavailable, "there is no pool of floating IPs: add one with `jackstay fip pool add CIDR --dev DEVICE`")
 	}
+	published := map[netip.Addr]bool{} // a port there would be led to who publishes it
+	for k := range s.Ports {
+		published[k.HostIP] = true
+	}
 	var out []*model.FloatingIP
 	for _, p := range SortedFIPPools(s) {
 		first, last := hostRange(p.Prefix)
 		for a := first; a.IsValid() && a.Compare(last) <= 0 && len(out) < count; a = a.Next() {
-			if _, taken := used[a]; taken || s.FIPs[a.String()] != nil {
+			if _, taken := used[a]; taken || published[a] || s.FIPs[a.String()] != nil {
 				continue
 			}
 			out = append(out, &model.FloatingIP{Address: a, Pool: p.Prefix})

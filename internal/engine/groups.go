@@ -19,7 +19,9 @@ import (
 const (
 	maxGroupRules    = 128   // of one group
 	maxGroupsOf      = 8     // of one container
-	maxGroupElements = 65536 // of all containers
+	maxGroupElements = 65536 // of all containers, whosever they are
+
+	maxTenantElements = maxGroupElements / 8 // of one tenant's
 )
 
 // FindSecurityGroup resolves a name, a full ID, or a unique prefix of an ID.
@@ -107,7 +109,7 @@ func (e *Engine) UpdateSecurityGroup(ctx context.Context, ref string, ch model.S
 		if err := tx.PutSecurityGroup(&next); err != nil {
 			return err
 		}
-		return checkGroupElements(tx.Snapshot())
+		return checkGroupElements(tx, next.Tenant)
 	})
 	if err != nil {
 		return nil, err
@@ -230,7 +232,7 @@ func (e *Engine) changeGroups(ctx context.Context, ref string, names []string, a
 		if err := tx.PutContainer(&with); err != nil {
 			return err
 		}
-		return checkGroupElements(tx.Snapshot())
+		return checkGroupElements(tx, c.Tenant)
 	}
 	undo := func(tx *store.Tx, c *model.Container) error {
 		with := *c
@@ -280,11 +282,29 @@ func checkGroupCount(name string, ids []string) error {
 	return nil
 }
 
-// checkGroupElements refuses what would make the firewall slow for everybody.
-func checkGroupElements(s *model.Snapshot) error {
-	if n := groups.Size(s); n > maxGroupElements {
-		return errs.New(errs.Invalid, "the rules of all containers' security groups would come to %d elements in the firewall, and %d are the most: "+
-			"give them fewer rules, or wider ranges of ports and addresses", n, maxGroupElements)
+// checkGroupElements refuses what would make the firewall slow for everybody, or
+// leave too little of it for others than this tenant.
+func checkGroupElements(tx *store.Tx, tenant string) error {
+	s := tx.All()
+	if tenant != "" {
+		own := *s
+		own.Containers = map[string]*model.Container{}
+		for id, c := range s.Containers {
+			if c.Tenant == tenant {
+				own.Containers[id] = c
+			}
+		}
+		if err := fewElements(&own, "the rules of your containers' security groups", maxTenantElements); err != nil {
+			return err
+		}
+	}
+	return fewElements(s, "the rules of all containers' security groups", maxGroupElements)
+}
+
+func fewElements(s *model.Snapshot, what string, most int) error {
+	if n := groups.Size(s); n > most {
+		return errs.New(errs.Invalid, "%s would come to %d elements in the firewall, and %d are the most: "+
+			"give them fewer rules, or wider ranges of ports and addresses", what, n, most)
 	}
 	return nil
 }

@@ -273,3 +273,59 @@ func TestGroupAttachUndone(t *testing.T) {
 		t.Errorf("in %v", got)
 	}
 }
+
+// A tenant's groups leave room for others', and count with everybody's.
+func TestTenantsGroupElements(t *testing.T) {
+	r := newWorld(t).engine()
+	acme, umbrella := r.tenant(t, "acme"), r.tenant(t, "umbrella")
+	var rules []model.GroupRuleRequest
+	for i := range 100 {
+		rules = append(rules, rule(fmt.Sprintf("tcp %d 0", 2*i+1)))
+	}
+	crowd := func(of *rig, name string, n int) {
+		t.Helper()
+		_, err := of.Engine.store.Update(func(tx *store.Tx) error {
+			for i := range n {
+				id := fmt.Sprint(name, i)
+				if err := tx.PutContainer(&model.Container{ID: id, Name: id, SecurityGroups: []string{tx.Snapshot().GroupNames["web"]}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	add := func(of *rig, ref string) error {
+		_, err := of.UpdateSecurityGroup(t.Context(), ref, model.SecurityGroupChange{Add: rules})
+		return err
+	}
+	for _, of := range []*rig{r, acme, umbrella} {
+		of.group(t, "web")
+	}
+	crowd(acme, "a", 82) // 8200 of 8192
+	for who, err := range map[string]error{"acme": add(acme, "web"), "the administrator": add(r, "web@acme")} {
+		if err == nil || !strings.Contains(err.Error(), "would come to 8200 elements in the firewall, and 8192 are the most") {
+			t.Errorf("a tenant's, by %s: %v", who, err)
+		}
+	}
+	crowd(umbrella, "u", 80)
+	if err := add(umbrella, "web"); err != nil {
+		t.Errorf("another tenant's: %v", err)
+	}
+	crowd(r, "r", 570)
+	if err := add(r, "web"); err != nil {
+		t.Fatal(err)
+	}
+	small := acme.group(t, "small")
+	_, err := acme.UpdateSecurityGroup(t.Context(), small, model.SecurityGroupChange{Add: rules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crowd(r, "s", 10) // 66000 of 65536: past every check, as an older record would be
+	if _, err := acme.UpdateSecurityGroup(t.Context(), small, model.SecurityGroupChange{Add: []model.GroupRuleRequest{rule("udp 1 0")}}); err == nil ||
+		!strings.Contains(err.Error(), "66000 elements in the firewall, and 65536 are the most") {
+		t.Errorf("together with everybody's: %v", err)
+	}
+}

@@ -80,6 +80,9 @@ func (a *addition) put(tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
+	if err := permitClaim(tx, c, a.bindings); err != nil {
+		return err
+	}
 	a.before, a.added = c, nil
 	next := *c
 	have := bindingPairs(s, c, n)

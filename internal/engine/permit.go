@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
+	"github.com/jackstay/jackstay/internal/store"
 )
 
 // What a tenant may not do: whatever reaches the host, or what others have on
@@ -61,6 +62,12 @@ func (e *Engine) permitContainer(req *model.CreateRequest) error {
 			}
 		}
 	}
+	for _, a := range h.DNS {
+		if e.store.All().OffLimits(a, e.tenant) {
+			return errs.New(errs.Forbidden, "--dns %s is not open to tenants: the host asks it, and it is the host's own, on one of its links, or not available; "+
+				"give a server in the world outside or on a network of your own, or no --dns", a)
+		}
+	}
 	return e.permitHostIPs(h.PortBindings)
 }
 
@@ -86,25 +93,54 @@ func (e *Engine) permitVolume(req model.VolumeRequest) error {
 	return e.administrators("a volume on a path of the host (--opt device)")
 }
 
-// permitHostIPs refuses a tenant to publish on addresses of others' bridges:
-// to others, that is where the host answers.
+// permitHostIPs refuses a tenant to publish on addresses that are others'.
 func (e *Engine) permitHostIPs(bs []model.PortBinding) error {
 	for _, b := range bs {
-		if err := e.permitHostIP(b.HostIP); err != nil {
+		if err := permitHostIP(e.store.All(), e.tenant, b.HostIP); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *Engine) permitHostIP(a netip.Addr) error {
-	if e.tenant == "" || !a.IsValid() {
+// permitHostIP refuses a tenant a host address on others' bridges, where to
+// others the host answers, and in pools, unless it is the tenant's floating IP.
+func permitHostIP(all *model.Snapshot, tenant string, a netip.Addr) error {
+	if tenant == "" || !a.IsValid() {
 		return nil
 	}
-	for _, n := range e.store.All().Networks {
+	a = a.Unmap().WithZone("")
+	refused := errs.New(errs.Forbidden, "host address %s is not available: publish on another address of the host, or on all of them", a)
+	for _, n := range all.Networks {
 		for _, sub := range n.Subnets {
-			if n.Tenant != e.tenant && sub.Prefix.Contains(a) {
-				return errs.New(errs.Forbidden, "host address %s is not available: publish on another address of the host, or on all of them", a)
+			if n.Tenant != tenant && sub.Prefix.Contains(a) {
+				return refused
+			}
+		}
+	}
+	if f := all.FIPs[a.String()]; f != nil && f.Tenant == tenant {
+		return nil
+	}
+	for _, p := range all.FIPPools {
+		if p.Prefix.Contains(a) {
+			return refused
+		}
+	}
+	return nil
+}
+
+// permitClaim is permitHostIP of all that a container publishes by these
+// bindings: what was nobody's when they were asked for may be somebody's now.
+func permitClaim(tx *store.Tx, c *model.Container, bs []model.PortBinding) error {
+	s := tx.Snapshot()
+	_, n := publishing(s, c)
+	if c.Tenant == "" || n == nil {
+		return nil
+	}
+	for _, b := range bs {
+		for _, a := range bindingIPs(s, c, n, b) {
+			if err := permitHostIP(tx.All(), c.Tenant, a); err != nil {
+				return err
 			}
 		}
 	}
@@ -127,7 +163,7 @@ func (e *Engine) permitNetwork(n *model.Network, req model.NetworkRequest) error
 			return err
 		}
 	}
-	return e.permitHostIP(n.HostIP)
+	return permitHostIP(e.store.All(), e.tenant, n.HostIP)
 }
 
 // tenantSubnets are where a tenant may have a --subnet: elsewhere it could make

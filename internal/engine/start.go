@@ -114,6 +114,9 @@ func (st *start) claim(user bool, avoid map[model.PortKey]bool) error {
 		if err := checkLinksUp(s, &c); err != nil {
 			return err
 		}
+		if err := permitClaim(tx, &c, bindings(&c)); err != nil {
+			return err
+		}
 		ports, err := claimPorts(s, &c, avoid)
 		if err != nil {
 			return err

@@ -31,6 +31,7 @@ func validate(c *model.Config, h *model.HostConfig) error {
 		func() error { return checkModes(c, h) },
 		func() error { return checkUlimits(h.Ulimits) },
 		func() error { return checkLogging(h) },
+		func() error { return checkSysctls(h.Sysctls) },
 	} {
 		if err := check(); err != nil {
 			return err
@@ -320,4 +321,15 @@ func checkLogging(h *model.HostConfig) error {
 		return nil
 	}
 	return errs.New(errs.Invalid, "logger: no log driver named '%s' is registered: use json-file or none", h.LogDriver)
+}
+
+// checkSysctls refuses keys that would lead elsewhere below /proc/sys than they
+// seem to: it is the host's root who writes them.
+func checkSysctls(sysctls map[string]string) error {
+	for key := range sysctls {
+		if _, ok := model.SysctlPath(key); !ok {
+			return errs.New(errs.Invalid, "invalid sysctl %q: it must name one setting, such as net.ipv4.ip_forward, without empty parts and '..'", key)
+		}
+	}
+	return nil
 }

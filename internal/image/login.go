@@ -25,7 +25,7 @@ func (s *Store) Login(ctx context.Context, auth model.RegistryAuth) (status, tok
 	if auth.Password == "" && (auth.IdentityToken != "" || auth.RegistryToken != "") {
 		return "", "", errs.New(errs.NotImplemented, "logging in to %s with a token is not supported, use a user name and password", domain)
 	}
-	if err := s.reach(ctx, domain); err != nil {
+	if err := s.reach(ctx, domain, auth); err != nil {
 		return "", "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
@@ -80,15 +80,18 @@ func (s *Store) Search(ctx context.Context, term string, limit int, auth model.R
 	if auth.Username != "" {
 		req.SetBasicAuth(auth.Username, auth.Password)
 	}
-	hits, err := fetchHits(req)
+	hits, err := fetchHits(guard{auth.Reach}.client(), req)
+	if errs.Is(err, errs.Forbidden) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, errs.New(errs.Unavailable, "searching at %s: %w", base, err)
 	}
 	return hits[:min(limit, len(hits))], nil
 }
 
-func fetchHits(req *http.Request) ([]model.SearchResult, error) {
-	resp, err := http.DefaultClient.Do(req)
+func fetchHits(client *http.Client, req *http.Request) ([]model.SearchResult, error) {
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 
 // pullOf is one pull on its way.
 type pullOf struct {
+	auth     model.RegistryAuth
 	s        *Store
 	name     reference.Named
 	platform string // as asked for; empty: this machine's
@@ -40,7 +41,7 @@ func (s *Store) Pull(ctx context.Context, ref, platform string, auth model.Regis
 	if progress == nil {
 		progress = func(model.Progress) {}
 	}
-	p := pullOf{s: s, name: name, platform: platform, sys: s.registrySystem(reference.Domain(name), auth), progress: progress}
+	p := pullOf{s: s, name: name, auth: auth, platform: platform, sys: s.registrySystem(reference.Domain(name), auth), progress: progress}
 	if platform != "" {
 		parsed, err := platforms.Parse(platform)
 		if err != nil {
@@ -61,7 +62,7 @@ func (s *Store) Pull(ctx context.Context, ref, platform string, auth model.Regis
 }
 
 func (p pullOf) run(ctx context.Context) (id string, err error) {
-	if err := p.s.reach(ctx, reference.Domain(p.name)); err != nil {
+	if err := p.s.reach(ctx, reference.Domain(p.name), p.auth); err != nil {
 		return "", err
 	}
 	src, err := p.open(ctx)

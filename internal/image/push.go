@@ -27,7 +27,7 @@ func (s *Store) Push(ctx context.Context, ref string, auth model.RegistryAuth, p
 	if err != nil || !slices.Contains(img.Names, name.String()) {
 		return errs.New(errs.NotFound, "An image does not exist locally with the tag: %s", reference.FamiliarString(name))
 	}
-	if err := s.reach(ctx, reference.Domain(name)); err != nil {
+	if err := s.reach(ctx, reference.Domain(name), auth); err != nil {
 		return err
 	}
 	progress(model.Progress{Status: fmt.Sprintf("The push refers to repository [%s]", name.Name())})

@@ -66,6 +66,9 @@ func (s *Store) registrySystem(domain string, auth model.RegistryAuth) *types.Sy
 		Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken,
 	}
 	sys.DockerBearerRegistryToken = auth.RegistryToken
+	if auth.Reach != nil {
+		sys.DockerProxy = guard{auth.Reach}.proxy
+	}
 	certs := s.certDir(domain)
 	if certs != "" {
 		sys.DockerCertPath = certs
@@ -102,11 +105,15 @@ func hostOf(domain string) string {
 
 // reach connects to the registry once, so that one that is down is named
 // within dialTimeout. A proxy's business is not checked.
-func (s *Store) reach(ctx context.Context, domain string) error {
+func (s *Store) reach(ctx context.Context, domain string, auth model.RegistryAuth) error {
 	if domain == hubDomain {
 		domain = hubHost
 	}
 	target := &url.URL{Scheme: "https", Host: domain}
+	g := guard{auth.Reach}
+	if err := g.check(ctx, target.Hostname()); err != nil {
+		return err
+	}
 	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: target}); err != nil || proxy != nil {
 		return nil
 	}
@@ -118,9 +125,12 @@ func (s *Store) reach(ctx context.Context, domain string) error {
 	defer cancel()
 	var first error
 	for _, port := range ports {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(hostOf(domain), port))
+		conn, err := g.dialer().DialContext(ctx, "tcp", net.JoinHostPort(hostOf(domain), port))
 		if err == nil {
 			return conn.Close()
+		}
+		if errs.Is(err, errs.Forbidden) {
+			return err
 		}
 		if first == nil {
 			first = err

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // ImageDetail is an image with what inspect, history and ls show.
 type ImageDetail struct {
@@ -57,6 +60,15 @@ type ImageRemoval struct {
 // RegistryAuth are credentials for a registry.
 type RegistryAuth struct {
 	Username, Password, IdentityToken, RegistryToken, ServerAddress string
+
+	// Reach says where registries may be; nil: anywhere.
+	Reach Reach
+}
+
+// Reach tells whether somebody on whose behalf the host connects must not have
+// it connect to an address.
+type Reach interface {
+	OffLimits(addr netip.Addr) bool
 }
 
 // Progress is one message of a pull or push.

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Tenant is somebody with names, networks and addresses of its own, who knows
 // of nobody else's. What belongs to no tenant is the administrator's.
@@ -63,4 +66,25 @@ func (s *Snapshot) VolumeOf(c *Container, name string) *Volume {
 type TenantUpdate struct {
 	FIPQuota *int
 	Group    *string
+}
+
+// OffLimits tells whether what the host connects to for a tenant must not be at
+// this address: the host itself, what is on a link of it, and others' networks
+// answer the host, and would not answer the tenant.
+func (s *Snapshot) OffLimits(a netip.Addr, tenant string) bool {
+	if tenant == "" {
+		return false
+	}
+	a = a.Unmap().WithZone("")
+	if !a.IsGlobalUnicast() { // loopback, link-local, multicast, none
+		return true
+	}
+	for _, n := range s.Networks {
+		for _, sub := range n.Subnets {
+			if n.Tenant != tenant && sub.Prefix.Contains(a) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -113,8 +113,17 @@ func (p *plan) view(c *model.Container, eps []*model.Endpoint) *desired.View {
 		v.Networks = append(v.Networks, n.ID)
 		v.NoForward = v.NoForward && n.Internal
 	}
-	for _, a := range c.Host.DNS {
-		v.Upstreams = append(v.Upstreams, netip.AddrPortFrom(a, 53))
-	}
+	v.Upstreams = p.upstreams(c)
 	return v
+}
+
+// upstreams are those of --dns. It is the host that asks them, so a tenant's are
+// left out where others' networks have come to be.
+func (p *plan) upstreams(c *model.Container) (out []netip.AddrPort) {
+	for _, a := range c.Host.DNS {
+		if !p.snap.OffLimits(a, c.Tenant) {
+			out = append(out, netip.AddrPortFrom(a, 53))
+		}
+	}
+	return out
 }

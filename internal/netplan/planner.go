@@ -1,6 +1,7 @@
 package netplan
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -23,7 +24,7 @@ type Planner struct {
 
 // made is what was planned for one namespace, and the records it came from.
 type made struct {
-	from    []any // pointers to records, which never change in place
+	from    []any // pointers to records, which never change in place, and what else was looked at
 	sandbox *desired.Sandbox
 	view    *desired.View
 }
@@ -67,6 +68,9 @@ func (p *plan) keep(c *model.Container, m *made) {
 // for absent ones included.
 func (p *plan) records(to []any, c *model.Container) []any {
 	to = append(to, c, p.fipOf(c))
+	if c.Tenant != "" && len(c.Host.DNS) > 0 { // others' networks matter
+		to = append(to, fmt.Sprint(p.upstreams(c)))
+	}
 	for _, e := range p.snap.ByContainer[c.ID] {
 		to = append(to, e, p.snap.Networks[e.NetworkID], p.both(e))
 	}

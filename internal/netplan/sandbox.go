@@ -153,29 +153,11 @@ func (p *plan) sysctlsOf(c *model.Container) map[string]string {
 	}
 	out := defaultSysctls()
 	for k, v := range c.Host.Sysctls {
-		if path := sysctlPath(k); strings.HasPrefix(path, "net/") {
+		if path, ok := model.SysctlPath(k); ok && strings.HasPrefix(path, "net/") {
 			out[path] = v
 		}
 	}
 	return out
-}
-
-// sysctlPath turns a key into a path below /proc/sys. As in sysctl(8), the first
-// separator says which is which: net.ipv4.conf.eth0/100.forwarding is
-// net/ipv4/conf/eth0.100/forwarding.
-func sysctlPath(key string) string {
-	if i := strings.IndexAny(key, "./"); i < 0 || key[i] == '/' {
-		return key
-	}
-	return strings.Map(func(r rune) rune {
-		switch r {
-		case '.':
-			return '/'
-		case '/':
-			return '.'
-		}
-		return r
-	}, key)
 }
 
 // wantsPort53 tells whether a program in c's namespace serves port 53 itself.

@@ -3,6 +3,7 @@ package netplan
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,4 +68,34 @@ func TestTenants(t *testing.T) {
 	if fw := Plan(w.Snapshot, Facts{}).Firewall; fw.Tenants != nil || fw.Gateways != nil || fw.OwnGateways != nil || fw.TenantNets != nil {
 		t.Errorf("planned without tenants: %+v", fw)
 	}
+}
+
+// A tenant's name servers are left out where somebody else's network came to be,
+// by a planner with a memory too, and come back when it is gone.
+func TestTenantsUpstreams(t *testing.T) {
+	w := newWorld()
+	w.network("n1", "bridge", "172.18.0.0/22").Tenant = "acme"
+	for id, tenant := range map[string]string{"a": "acme", "b": ""} {
+		c := w.container(id, "web")
+		c.Tenant, c.Host.DNS = tenant, addrs("10.9.0.1", "127.0.0.1", "172.18.0.9", "9.9.9.9")
+		w.join(c, "n1", "172.18.0."+map[string]string{"a": "2", "b": "3"}[id])
+	}
+	w.Tenants = map[string]*model.Tenant{"acme": {Name: "acme"}}
+	var pl Planner
+	check := func(when string, want ...string) {
+		t.Helper()
+		views := pl.Plan(w.snapshot(), Facts{}).Zones.Views
+		var got []string
+		for _, u := range views["a"].Upstreams {
+			got = append(got, u.Addr().String())
+		}
+		if !slices.Equal(got, want) || len(views["b"].Upstreams) != 4 {
+			t.Errorf("%s: %v, want %v; the administrator's %v", when, got, want, views["b"].Upstreams)
+		}
+	}
+	check("before", "10.9.0.1", "172.18.0.9", "9.9.9.9")
+	w.network("n2", "theirs", "10.9.0.0/24")
+	check("with a network there", "172.18.0.9", "9.9.9.9")
+	delete(w.Networks, "n2")
+	check("without it again", "10.9.0.1", "172.18.0.9", "9.9.9.9")
 }

@@ -38,11 +38,14 @@ func (r *Runtime) Top(ctx context.Context, id string, psArgs string) ([]string, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("processes of container %s: %w", id, err)
 	}
-	args := strings.Fields(psArgs)
-	out, err := exec.CommandContext(ctx, "ps", append(slices.Clone(args), "-q"+joinPids(pids))...).Output()
+	args, err := formatOnly(strings.Fields(psArgs))
 	if err != nil {
-		// Some options, such as f, don't go with -q.
-		out, err = exec.CommandContext(ctx, "ps", args...).Output()
+		return nil, nil, err
+	}
+	out, err := exec.CommandContext(ctx, "ps", append([]string{"-q" + joinPids(pids)}, args...)...).Output()
+	if err != nil {
+		// Some options, such as f, don't go with -q, and -p reads all of /proc.
+		out, err = exec.CommandContext(ctx, "ps", append([]string{"-p" + joinPids(pids)}, args...)...).Output()
 	}
 	if err != nil {
 		var failed *exec.ExitError
@@ -53,6 +56,68 @@ func (r *Runtime) Top(ctx context.Context, id string, psArgs string) ([]string, 
 		return nil, nil, errs.New(errs.Unavailable, "ps: %w (package procps)", err)
 	}
 	return parsePS(string(out), pids)
+}
+
+// What ps takes for its format: letters after a dash, letters without one, and
+// words. Letters that ask for more processes are taken and left out.
+const (
+	dashedLetters = "cFfHjLlMmwyZ"
+	plainLetters  = "cefhjlmnsuvwSX"
+	dashedMore    = "Aade"
+	plainMore     = "agx"
+)
+
+var formatWords = []string{"--forest", "--cumulative", "--headers", "--heading", "--no-headers", "--no-heading", "--context", "--sort", "--format", "--cols", "--columns", "--width"}
+
+// formatOnly gives the arguments of ps without those that ask for all processes,
+// and refuses those that choose some: it is the container that says which. What
+// of a column's title or text is the PID can't be trusted to tell them apart.
+func formatOnly(args []string) ([]string, error) {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		word := args[i]
+		if strings.HasPrefix(word, "--") {
+			if name, _, _ := strings.Cut(word, "="); !slices.Contains(formatWords, name) {
+				return nil, refusedPs(word)
+			}
+			out = append(out, word)
+			continue
+		}
+		if strings.HasPrefix(word, "-aux") { // everybody's slip, which ps forgives
+			word = word[1:]
+		}
+		dash, known, more := "", plainLetters, plainMore
+		letters, dashed := strings.CutPrefix(word, "-")
+		if dashed {
+			dash, known, more = "-", dashedLetters, dashedMore
+		}
+		kept := ""
+		for at, c := range letters {
+			if c == 'o' || dashed && c == 'O' { // the columns follow
+				columns := letters[at+1:]
+				if columns == "" && i+1 < len(args) {
+					i++
+					columns = args[i]
+				}
+				out = append(out, "-"+string(c)+columns) // in one word, so that ps takes them for nothing else
+				break
+			}
+			switch {
+			case strings.ContainsRune(known, c):
+				kept += string(c)
+			case !strings.ContainsRune(more, c):
+				return nil, refusedPs(word)
+			}
+		}
+		if kept != "" {
+			out = append(out, dash+kept)
+		}
+	}
+	return out, nil
+}
+
+func refusedPs(word string) error {
+	return errs.New(errs.Invalid, "the ps option %q is not supported: only those that choose columns and their order are, such as -ef, aux or -o pid,comm", word)
 }
 
 func joinPids(pids []int) string {

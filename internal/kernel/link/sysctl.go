@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/jackstay/jackstay/internal/errs"
 )
 
 // setSysctl gives a setting below /proc/sys its value in the network namespace
@@ -34,6 +37,9 @@ func setSysctl(path, value string) error {
 
 // writeSysctl writes without looking first: half the time on a new interface.
 func writeSysctl(path, value string) error {
+	if err := plainSysctl(path); err != nil {
+		return err
+	}
 	f, err := os.OpenFile("/proc/sys/"+path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -44,9 +50,21 @@ func writeSysctl(path, value string) error {
 }
 
 func getSysctl(path string) (string, error) {
+	if err := plainSysctl(path); err != nil {
+		return "", err
+	}
 	b, err := os.ReadFile("/proc/sys/" + path)
 	// Values of several fields are separated by tabs when read.
 	return strings.Join(strings.Fields(string(b)), " "), err
+}
+
+// plainSysctl refuses a path that leads out of /proc/sys, or elsewhere in it
+// than it seems to: not every setting is the network namespace's.
+func plainSysctl(path string) error {
+	if path == "." || !filepath.IsLocal(path) || filepath.Clean(path) != path {
+		return errs.New(errs.Invalid, "the path %q is no setting below /proc/sys", path)
+	}
+	return nil
 }
 
 // dotted is how sysctl(8) and docker's --sysctl write a path.
