@@ -47,9 +47,13 @@ func nics(c *model.Container, s *desired.Sandbox) {
 	sharedSegments(c, s)
 }
 
-// sharedSegments has NICs on one bridge or device answer for their own addresses
-// only: what is sent to one must not come in, past its limit, by another.
+// sharedSegments has NICs on one bridge or device of a container with limits
+// answer for their own addresses only: what is sent to one must not come in,
+// past its limit, by another.
 func sharedSegments(c *model.Container, s *desired.Sandbox) {
+	if !c.Rates.Limited() {
+		return
+	}
 	type segment struct {
 		on   string
 		vlan int
