@@ -591,7 +591,7 @@ func (e *Engine) NICs(ref string) ([]model.NICView, error) {
 	for _, c := range s.Containers {
 		out = append(out, NICsOf(s, c)...)
 	}
-	slices.SortStableFunc(out, func(a, b model.NICView) int { return strings.Compare(a.Container.Name, b.Container.Name) })
+	slices.SortStableFunc(out, func(a, b model.NICView) int { return strings.Compare(a.Container.FullName(), b.Container.FullName()) })
 	return out, nil
 }
 
