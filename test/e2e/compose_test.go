@@ -80,7 +80,7 @@ func TestCompose(t *testing.T) {
 		{line: `echo kept | docker exec -i shop_db_1 sh -c 'cat >/data/file'`},
 		{line: quiet(`up -d --force-recreate`), want: `.*Recreating shop_db_1.*done.*`},
 		{line: quiet(`exec -T db cat /data/file`), want: `kept`},
-		{line: quiet(`events --json`) + ` & sleep 0.7; docker kill shop_db_1 >/dev/null; sleep 0.3; kill $!`, want: `.*"action": "kill".*"service": "db".*`},
+		{line: quiet(`events --json`) + ` & sleep 4; docker kill shop_db_1 >/dev/null; sleep 0.3; kill $!`, want: `.*"action": "kill".*"service": "db".*`},
 		{line: quiet(`kill`) + ` >/dev/null; ` + quiet(`rm -f`), want: `.*Removing shop_web_1.*done.*`},
 		{line: quiet(`up -d`) + ` >/dev/null; ` + quiet(`down -v -t 1`), want: `.*Removing network shop_back.*Removing volume shop_data`},
 	})

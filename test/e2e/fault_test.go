@@ -263,9 +263,12 @@ func TestPortTakenBetweenStopAndStart(t *testing.T) {
 	if got := askHost(h, "127.0.0.1:8080"); !strings.HasPrefix(got, "other") {
 		t.Errorf("the other program answers %q", got)
 	}
-	if left := h.TrySh("ls " + h.Run() + "/netns; ip -o link | grep ' jv'").Stdout; left != "" {
-		t.Errorf("left of the refused start: %s", left)
-	}
+	h.Eventually(5*time.Second, func() error {
+		if left := h.TrySh("ls " + h.Run() + "/netns; ip -o link | grep ' jv'").Stdout; left != "" {
+			return errorf("left of the refused start: %s", left)
+		}
+		return nil
+	})
 	other.stop()
 	h.J("start", "web")
 	if got := h.J("port", "web", "8000/tcp"); got != random {

@@ -116,6 +116,13 @@ func TestNICsOnBridges(t *testing.T) {
 	h.J("create", "--name", "cat", "--network", "none", "busybox", "probe", "serve", "cat", "tcp:8000")
 	events := h.Dir + "/events"
 	background(h, "jackstay events --format '{{.Type}} {{.Action}} {{.Actor.Attributes.nic}} {{.Actor.Attributes.on}}' >"+events)
+	h.Eventually(10*time.Second, func() error { // it listens once it tells something
+		h.J("exec", "ape", "true")
+		if h.Sh("cat "+events) == "" {
+			return errorf("no event is told")
+		}
+		return nil
+	})
 
 	// Made by us: it reaches nobody but those on it, and goes with the last.
 	h.J("nic", "add", "ape", "--on", "br1", "--ip", "192.168.4.25/20", "--name", "lan", "--host-name", "a-lan", "--mac-from", "fruit", "--mtu", "1400")
