@@ -136,62 +136,6 @@ func (a MemberAdmission) Overlaps(o MemberAdmission) bool {
 	return a.To == o.To && a.Mark == o.Mark && a.Span.Overlaps(o.Span)
 }
 
-// Diff gives the elements that turn f into want. A changed value is in both:
-// del holds the old one, add the new.
-func (f Firewall) Diff(want Firewall) (add, del Firewall) {
-	add.Bridges, del.Bridges = diffMap(f.Bridges, want.Bridges)
-	add.Internal, del.Internal = diffMap(f.Internal, want.Internal)
-	add.Masquerade, del.Masquerade = diffMap(f.Masquerade, want.Masquerade)
-	add.Hairpin, del.Hairpin = diffMap(f.Hairpin, want.Hairpin)
-	add.Publish, del.Publish = diffMap(f.Publish, want.Publish)
-	add.PublishAny, del.PublishAny = diffMap(f.PublishAny, want.PublishAny)
-	add.FIPIn, del.FIPIn = diffMap(f.FIPIn, want.FIPIn)
-	add.FIPOut, del.FIPOut = diffMap(f.FIPOut, want.FIPOut)
-	add.Open, del.Open = diffMap(f.Open, want.Open)
-	add.Flows, del.Flows = diffMap(f.Flows, want.Flows)
-	add.Pairs, del.Pairs = diffMap(f.Pairs, want.Pairs)
-	add.Guarded, del.Guarded = diffMap(f.Guarded, want.Guarded)
-	add.Members, del.Members = diffMap(f.Members, want.Members)
-	add.Admit, del.Admit = diffMap(f.Admit, want.Admit)
-	add.AdmitMembers, del.AdmitMembers = diffMap(f.AdmitMembers, want.AdmitMembers)
-	add.Ports, del.Ports = diffMap(f.Ports, want.Ports)
-	add.MACs, del.MACs = diffMap(f.MACs, want.MACs)
-	add.Addresses, del.Addresses = diffMap(f.Addresses, want.Addresses)
-	add.Sources, del.Sources = diffMap(f.Sources, want.Sources)
-	add.FIPOnly, del.FIPOnly = diffMap(f.FIPOnly, want.FIPOnly)
-	add.FIPPorts, del.FIPPorts = diffMap(f.FIPPorts, want.FIPPorts)
-	add.Moved, del.Moved = diffMap(f.Moved, want.Moved)
-	add.Swapped, del.Swapped = diffMap(f.Swapped, want.Swapped)
-	add.Finishing = want.Finishing
-	add.Tenants, del.Tenants = diffMap(f.Tenants, want.Tenants)
-	add.Gateways, del.Gateways = diffMap(f.Gateways, want.Gateways)
-	add.TenantNets, del.TenantNets = diffMap(f.TenantNets, want.TenantNets)
-	add.OwnGateways, del.OwnGateways = diffMap(f.OwnGateways, want.OwnGateways)
-	return add, del
-}
-
-// Empty tells that there is no element.
-func (f Firewall) Empty() bool { return f.Len() == 0 }
-
-// Len counts the elements.
-func (f Firewall) Len() int {
-	return len(f.Bridges) + len(f.Internal) + len(f.Masquerade) + len(f.Hairpin) + len(f.Publish) + len(f.PublishAny) +
-		len(f.FIPIn) + len(f.FIPOut) + len(f.Open) + len(f.Flows) + len(f.Pairs) +
-		len(f.Ports) + len(f.MACs) + len(f.Addresses) + len(f.Sources) +
-		len(f.Guarded) + len(f.Members) + len(f.Admit) + len(f.AdmitMembers) +
-		len(f.FIPOnly) + len(f.FIPPorts) + len(f.Moved) + len(f.Swapped) +
-		len(f.Tenants) + len(f.TenantNets) + len(f.Gateways) + len(f.OwnGateways)
-}
-
-// Guards gives the elements that keep somebody out, without those that let in:
-// they come before any link.
-func (f Firewall) Guards() Firewall {
-	f.Publish, f.PublishAny, f.FIPIn, f.FIPOut, f.Flows, f.Pairs = nil, nil, nil, nil, nil, nil
-	f.Members, f.Admit, f.AdmitMembers = nil, nil, nil
-	f.FIPOnly, f.FIPPorts, f.Moved, f.Swapped, f.Finishing = nil, nil, nil, nil, nil
-	return f
-}
-
 // diffMap compares two sets or maps; nil for no difference.
 func diffMap[K, V comparable](old, new map[K]V) (add, del map[K]V) {
 	put := func(m *map[K]V, k K, v V) {

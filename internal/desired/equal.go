@@ -79,23 +79,6 @@ func (d Device) Equal(o Device) bool {
 		d.MAC == o.MAC && d.MTU == o.MTU && d.Leased == o.Leased && slices.Equal(d.Addrs, o.Addrs)
 }
 
-// Equal compares every element.
-func (f Firewall) Equal(o Firewall) bool {
-	return maps.Equal(f.Bridges, o.Bridges) && maps.Equal(f.Internal, o.Internal) &&
-		maps.Equal(f.Masquerade, o.Masquerade) && maps.Equal(f.Hairpin, o.Hairpin) &&
-		maps.Equal(f.Publish, o.Publish) && maps.Equal(f.PublishAny, o.PublishAny) &&
-		maps.Equal(f.FIPIn, o.FIPIn) && maps.Equal(f.FIPOut, o.FIPOut) &&
-		maps.Equal(f.Open, o.Open) && maps.Equal(f.Flows, o.Flows) && maps.Equal(f.Pairs, o.Pairs) &&
-		maps.Equal(f.Ports, o.Ports) && maps.Equal(f.MACs, o.MACs) &&
-		maps.Equal(f.Guarded, o.Guarded) && maps.Equal(f.Members, o.Members) &&
-		maps.Equal(f.Admit, o.Admit) && maps.Equal(f.AdmitMembers, o.AdmitMembers) &&
-		maps.Equal(f.Addresses, o.Addresses) && maps.Equal(f.Sources, o.Sources) &&
-		maps.Equal(f.FIPOnly, o.FIPOnly) && maps.Equal(f.FIPPorts, o.FIPPorts) &&
-		maps.Equal(f.Moved, o.Moved) && maps.Equal(f.Swapped, o.Swapped) && maps.Equal(f.Finishing, o.Finishing) &&
-		maps.Equal(f.Tenants, o.Tenants) && maps.Equal(f.Gateways, o.Gateways) && maps.Equal(f.OwnGateways, o.OwnGateways) &&
-		maps.Equal(f.TenantNets, o.TenantNets)
-}
-
 // Equal compares what the resolver would answer, the order of addresses included.
 func (z *Zones) Equal(o *Zones) bool {
 	if z == o {
