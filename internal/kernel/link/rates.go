@@ -20,9 +20,11 @@ import (
 const (
 	// ratePrefix begins the name of such a device; its endpoint's ID follows.
 	ratePrefix = "ji"
-	// rateHandle and ratePriority mark the buckets and the redirection as ours.
-	rateHandle   = 0x6a6b << 16
-	ratePriority = 0x6a6b
+	// rateHandle, otherRateHandle and ratePriority mark the buckets and the
+	// redirection as ours.
+	rateHandle      = 0x6a6b << 16
+	otherRateHandle = 0x6a6c << 16
+	ratePriority    = 0x6a6b
 )
 
 // What a bucket holds, in time at its rate and at least: enough for a timer's
@@ -100,17 +102,32 @@ func (h *Host) setRates(i *desired.Interface, outer netlink.Link, mtu int, fresh
 }
 
 // setBucket puts a bucket on a link, changes the one it has, where what waits
-// keeps its place, or takes ours away.
+// keeps its place, or takes ours away. One that shall hold less than it did is
+// replaced, under the other handle, and what waits is lost: a packet of the
+// kernel's offloads that was let in when more was held, and comes to the head of
+// the queue now, would wait for ever, and all behind it (net/sched/sch_tbf.c:
+// tbf_change leaves the queue as it is, tbf_dequeue wants tokens for all of it).
 func (h *Host) setBucket(l netlink.Link, b bucket, mtu int) error {
+	have, handle, err := h.bucketOf(l.Attrs().Index)
+	if err != nil {
+		return err
+	}
 	q := &netlink.Tbf{
-		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: rateHandle, Parent: netlink.HANDLE_ROOT},
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: handle, Parent: netlink.HANDLE_ROOT},
 		Rate:       b.rate, Limit: b.queue,
 	}
-	if b == (bucket{}) {
+	switch {
+	case b == (bucket{}) && handle == 0:
+		return nil
+	case b == (bucket{}):
 		if err := retryDelete(func() error { return h.nl.QdiscDel(q) }); err != nil {
 			return fmt.Errorf("take the token bucket off %s: %w", l.Attrs().Name, err)
 		}
 		return nil
+	case handle == 0:
+		q.Handle = rateHandle
+	case burstOf(b.rate, mtu) < burstOf(have.rate, mtu):
+		q.Handle = rateHandle ^ otherRateHandle ^ handle
 	}
 	q.Buffer = netlink.Xmittime(b.rate, burstOf(b.rate, mtu))
 	return lacks(retry(func() error { return h.nl.QdiscReplace(q) }), "token buckets", "sch_tbf", "CONFIG_NET_SCH_TBF")

@@ -15,7 +15,7 @@ import (
 // buckets gives those of ours that work on a host end: the outgoing one counts
 // only if the redirection leads to its device and that is up.
 func (h *Host) buckets(outer netlink.Link, endpoint string) (b buckets, err error) {
-	if b.in, err = h.bucketOf(outer.Attrs().Index); err != nil {
+	if b.in, _, err = h.bucketOf(outer.Attrs().Index); err != nil {
 		return b, err
 	}
 	dev, err := find(h.nl, rateDevice(endpoint))
@@ -25,7 +25,7 @@ func (h *Host) buckets(outer netlink.Link, endpoint string) (b buckets, err erro
 	if !h.redirected(outer, dev.Attrs().Index) {
 		return b, nil
 	}
-	b.out, err = h.bucketOf(dev.Attrs().Index)
+	b.out, _, err = h.bucketOf(dev.Attrs().Index)
 	return b, err
 }
 
@@ -60,14 +60,15 @@ func (h *Host) filters(l netlink.Link) (list []netlink.Filter, err error) {
 	return list, nil
 }
 
-// bucketOf reads a link's bucket if it is ours. The library can only list every
+// bucketOf reads a link's bucket if it is ours, with its handle, which is 0 if
+// there is none. The library can only list every
 // link's. The kernel tells what it is asked to all that listen, too: our watch
 // leaves out what our own sockets cause. Of a link that is not up it says nothing
 // at all (tc_qdisc_dump_ignore, net/sched/sch_api.c): the acknowledgement ends
 // the waiting, and that of an answer is passed over by the next request.
-func (h *Host) bucketOf(index int) (bucket, error) {
+func (h *Host) bucketOf(index int) (b bucket, handle uint32, err error) {
 	var msgs [][]byte
-	err := retry(func() (err error) {
+	err = retry(func() (err error) {
 		req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ECHO|unix.NLM_F_ACK)
 		req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(index), Parent: netlink.HANDLE_ROOT})
 		req.Sockets = h.wire
@@ -75,33 +76,35 @@ func (h *Host) bucketOf(index int) (bucket, error) {
 		return err
 	})
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
-		return bucket{}, nil // none, or a kernel without traffic control
+		return b, 0, nil // none, or a kernel without traffic control
 	}
 	if err != nil {
-		return bucket{}, fmt.Errorf("read the queueing discipline: %w", err)
+		return b, 0, fmt.Errorf("read the queueing discipline: %w", err)
 	}
 	for _, m := range msgs {
-		if b, ours := parseBucket(m); ours {
-			return b, nil
+		if b, handle = parseBucket(m); handle != 0 {
+			break
 		}
 	}
-	return bucket{}, nil
+	return b, handle, nil
 }
 
-func parseBucket(m []byte) (b bucket, ours bool) {
+func parseBucket(m []byte) (b bucket, handle uint32) {
 	msg := nl.DeserializeTcMsg(m)
 	attrs, err := nl.ParseRouteAttr(m[msg.Len():])
-	if err != nil || msg.Handle != rateHandle {
-		return b, false
+	if err != nil || msg.Handle != rateHandle && msg.Handle != otherRateHandle {
+		return b, 0
 	}
 	for _, a := range attrs {
 		switch a.Attr.Type {
 		case nl.TCA_KIND:
-			ours = strings.TrimRight(string(a.Value), "\x00") == "tbf"
+			if strings.TrimRight(string(a.Value), "\x00") == "tbf" {
+				handle = msg.Handle
+			}
 		case nl.TCA_OPTIONS:
 			options, err := nl.ParseRouteAttr(a.Value)
 			if err != nil {
-				return b, false
+				return b, 0
 			}
 			for _, o := range options {
 				switch o.Attr.Type {
@@ -117,7 +120,7 @@ func parseBucket(m []byte) (b bucket, ours bool) {
 			}
 		}
 	}
-	return b, ours
+	return b, handle
 }
 
 // orphans gives the devices of ours for limits whose host end is gone, by name,

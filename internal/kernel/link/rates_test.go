@@ -145,6 +145,51 @@ func TestRates(t *testing.T) {
 	})
 }
 
+// A limit made lower while much is waiting stops nobody: no packet of the old
+// size is left at the head of the queue.
+func TestLowerRateKeepsGoing(t *testing.T) {
+	on(t, func(t *testing.T, h *Host) {
+		ctx := context.Background()
+		_, list := build(t, h, 1)
+		s := list[0]
+		sinkAndSource(t, h, s)
+		dial := func(port string) net.Conn {
+			c, err := net.DialTimeout("tcp", net.JoinHostPort(addrOf(s), port), 10*time.Second)
+			must(t, err)
+			t.Cleanup(func() { c.Close() })
+			_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10) // what waits there has not passed
+			return c
+		}
+		const before, after = 1 << 20, 1 << 17 // bytes
+		buf := make([]byte, 1<<16)
+		pass := func(what string, use func([]byte) (int, error), bytes int) {
+			t.Helper()
+			for n := 0; n < bytes; {
+				m, err := use(buf)
+				if n += m; err != nil {
+					t.Fatalf("%s, after %d bytes: %v\n%s", what, n, err, tc(t, "-s qdisc show"))
+				}
+			}
+		}
+		for range 4 {
+			must(t, h.EnsureSandbox(ctx, limited(s, 80e6, 80e6)))
+			in, out := dial("81"), dial("82")
+			must(t, in.SetDeadline(time.Now().Add(20*time.Second)))
+			must(t, out.SetDeadline(time.Now().Add(20*time.Second)))
+			pass("in, before", in.Write, before)
+			pass("out, before", out.Read, before)
+			pass("in, before", in.Write, before)
+			must(t, h.EnsureSandbox(ctx, limited(s, 2e6, 2e6)))
+			pass("in, lowered", in.Write, after)
+			pass("out, lowered", out.Read, after)
+			in.Close()
+			out.Close()
+			dial("81").Close()
+			dial("82").Close()
+		}
+	})
+}
+
 // What somebody else takes away is noticed, found by a look, and made again.
 func TestRatesAreHealed(t *testing.T) {
 	on(t, func(t *testing.T, h *Host) {
@@ -165,7 +210,7 @@ func TestRatesAreHealed(t *testing.T) {
 		for _, harm := range []string{
 			"tc qdisc del dev " + host + " root",
 			"tc qdisc replace dev " + host + " root tbf rate 5mbit burst 20000 limit 100000",
-			"tc qdisc change dev " + host + " root handle 6a6b: tbf rate 9mbit burst 20000 limit 100000",
+			"tc qdisc change dev " + host + " root handle HANDLE tbf rate 9mbit burst 20000 limit 100000",
 			"tc qdisc del dev " + host + " ingress",
 			"tc filter del dev " + host + " ingress",
 			"tc qdisc del dev " + dev + " root",
@@ -173,6 +218,9 @@ func TestRatesAreHealed(t *testing.T) {
 			"ip link del " + dev,
 		} {
 			word, line, _ := strings.Cut(harm, " ")
+			if strings.Contains(line, "HANDLE") { // one of two
+				line = strings.Replace(line, "HANDLE", strings.Fields(tc(t, "qdisc show dev "+host+" root"))[2], 1)
+			}
 			program(t, word, line)
 			if !signalled(c, 2*time.Second) {
 				t.Errorf("%s: not signalled", harm)
@@ -273,7 +321,7 @@ func TestBucketOfALinkThatIsDown(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() {
 			for range 3 {
-				if b, err := h.bucketOf(l.Attrs().Index); err != nil || b != (bucket{}) {
+				if b, _, err := h.bucketOf(l.Attrs().Index); err != nil || b != (bucket{}) {
 					ended <- fmt.Errorf("%+v, %w", b, err)
 					return
 				}
