@@ -214,9 +214,8 @@ func TestDockerEvents(t *testing.T) {
 	t.Parallel()
 	h := host.New(t)
 	live := h.Dir + "/live"
-	background(h, `docker events --filter container=web --format '{{.Type}} {{.Action}} {{.Actor.Attributes.image}}' >`+live)
-	time.Sleep(300 * time.Millisecond)
-	since := h.Sh("date +%s.%N")
+	since := h.Sh("date +%s.%N") // it may begin to listen after the first of them
+	background(h, `docker events --since `+since+` --filter container=web --format '{{.Type}} {{.Action}} {{.Actor.Attributes.image}}' >`+live)
 	h.Sh(`docker run -d --name web --label k=v busybox sleep 1000; docker network create dev; docker network connect dev web; docker volume create vol; docker exec web true
 docker pause web; docker unpause web; docker rename web site; docker rename site web; docker restart -t 0 web; docker kill -s USR1 web; docker stop -t 0 web
 docker rm web; docker network rm dev; docker volume rm vol; docker tag busybox other; docker rmi other`)

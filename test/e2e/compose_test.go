@@ -53,6 +53,7 @@ func TestCompose(t *testing.T) {
 	}
 	// It writes its progress to standard error; a warning would be there as well.
 	quiet := func(line string) string { return `cd ` + dir + ` && docker-compose ` + line + ` 2>&1` }
+	seen := h.Dir + "/seen"
 	before := h.Sh("docker ps -aq; docker network ls -q; docker volume ls -q")
 	try(h, []step{
 		{line: quiet(`up -d`), want: `((Creating (network "shop_(front|back)" with the default driver|network "shop_front"|volume "shop_data" with default driver|shop_(db|web)_1 +\.\.\. (done)?))[\r\n]*)+`},
@@ -80,7 +81,8 @@ func TestCompose(t *testing.T) {
 		{line: `echo kept | docker exec -i shop_db_1 sh -c 'cat >/data/file'`},
 		{line: quiet(`up -d --force-recreate`), want: `.*Recreating shop_db_1.*done.*`},
 		{line: quiet(`exec -T db cat /data/file`), want: `kept`},
-		{line: quiet(`events --json`) + ` & sleep 4; docker kill shop_db_1 >/dev/null; sleep 0.3; kill $!`, want: `.*"action": "kill".*"service": "db".*`},
+		{line: quiet(`events --json >`+seen) + ` & for i in $(seq 50); do docker exec shop_db_1 true; sleep 0.2; grep -q exec_start ` + seen + ` && break; done
+docker kill shop_db_1 >/dev/null; for i in $(seq 50); do grep '"kill"' ` + seen + ` && break; sleep 0.2; done; kill $!`, want: `.*"action": "kill".*"service": "db".*`},
 		{line: quiet(`kill`) + ` >/dev/null; ` + quiet(`rm -f`), want: `.*Removing shop_web_1.*done.*`},
 		{line: quiet(`up -d`) + ` >/dev/null; ` + quiet(`down -v -t 1`), want: `.*Removing network shop_back.*Removing volume shop_data`},
 	})

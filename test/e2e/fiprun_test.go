@@ -173,13 +173,7 @@ func TestFIPExposeOnly(t *testing.T) {
 	})
 	h.J("fip", "attach", "--expose-only", fip, "web")
 	size := func() string { return outside.Sh("stat -c %s " + outside.Dir + "/got") }
-	gone := size()
-	time.Sleep(200 * time.Millisecond)
-	later := size()
-	time.Sleep(200 * time.Millisecond)
-	if size() != later {
-		t.Errorf("the download through a closed port goes on: %s, %s, %s", gone, later, size())
-	}
+	standsStill(outside, "the download through a closed port", size)
 	ports(fip, []string{fip + ":8000", fip + ":8001"}, []string{"udp:" + fip + ":8000"})
 }
 

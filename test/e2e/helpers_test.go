@@ -77,3 +77,17 @@ func target(addr string) string {
 
 // errorf is fmt.Errorf, short.
 func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
+
+// standsStill waits until what grew has stopped growing: a third of a second
+// brings nothing. Tracked flows end beside the call that cuts them.
+func standsStill(h *host.Host, what string, size func() string) {
+	h.T.Helper()
+	h.Eventually(5*time.Second, func() error {
+		before := size()
+		time.Sleep(300 * time.Millisecond)
+		if after := size(); after != before {
+			return errorf("%s goes on: %s, then %s", what, before, after)
+		}
+		return nil
+	})
+}

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -125,13 +127,26 @@ func TestContainersOutliveTheDaemon(t *testing.T) {
 	h.J("run", "-d", "--name", "ends", "busybox", "sh", "-c", "sleep 0.5; echo last words; exit 7")
 	h.J("run", "-d", "--name", "again", "--restart", "on-failure:3", "busybox", "sh", "-c", "sleep 0.5; exit 1")
 	h.KillDaemon()
-	lines := func() int { return strings.Count(h.J("logs", "talker"), "line\n") }
-	time.Sleep(time.Second)
+	written := func() (n int) {
+		files, _ := filepath.Glob(h.Root() + "/containers/*/container.log")
+		for _, f := range files {
+			data, _ := os.ReadFile(f)
+			n += strings.Count(string(data), " line\n")
+		}
+		return n
+	}
+	before := written()
+	h.Eventually(5*time.Second, func() error {
+		if n := written(); n < before+8 {
+			return errorf("%d lines when the daemon was killed, %d now", before, n)
+		}
+		return nil
+	})
 	if got := askHost(h, "127.0.0.1:8080"); !strings.HasPrefix(got, "talker") {
 		t.Errorf("the published port while the daemon is down: %q", got)
 	}
 	h.StartDaemon()
-	if n := lines(); n < 8 {
+	if n := strings.Count(h.J("logs", "talker"), "line\n"); n < before+8 {
 		t.Errorf("%d lines: those written while the daemon was down are missing", n)
 	}
 	if got := h.J("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "ends"); got != "exited 7" {

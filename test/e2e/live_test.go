@@ -94,12 +94,14 @@ func TestPortsChangeLive(t *testing.T) {
 		})
 	}
 	h.J("port", "rm", "stream", "9001")
-	time.Sleep(100 * time.Millisecond) // its tracked flows end beside the call
-	gone, stays := size("9001"), size("9101")
-	time.Sleep(300 * time.Millisecond)
-	if size("9001") != gone || size("9101") == stays {
-		t.Errorf("port 9001 is taken back: the download through it went from %s to %s bytes, that through 9101 from %s to %s", gone, size("9001"), stays, size("9101"))
-	}
+	standsStill(h, "the download through a port that is taken back", func() string { return size("9001") })
+	stays := size("9101")
+	h.Eventually(5*time.Second, func() error {
+		if size("9101") == stays {
+			return errorf("port 9001 is taken back, and the download through 9101 stands still at %s bytes", stays)
+		}
+		return nil
+	})
 	if left := h.TrySh("conntrack -L -p tcp --orig-port-dst 9001 2>/dev/null | grep ESTABLISHED").Stdout; strings.Contains(left, "dport=9000") {
 		t.Errorf("its flow is still tracked: %s", left)
 	}

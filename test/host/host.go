@@ -192,10 +192,14 @@ func (h *Host) Fails(code int, texts []string, args ...string) {
 	}
 }
 
-// Eventually repeats a check until it gives nil, or fails the test after within.
+// slack is what a busy machine may be late by: a time never decides a test.
+const slack = 15 * time.Second
+
+// Eventually repeats a check until it gives nil, or fails the test when within,
+// and some slack, have passed.
 func (h *Host) Eventually(within time.Duration, check func() error) {
 	h.T.Helper()
-	deadline := time.Now().Add(within)
+	deadline := time.Now().Add(within + slack)
 	for {
 		err := check()
 		if err == nil {
