@@ -234,7 +234,7 @@ func raw(t *testing.T, addr string, b []byte) []byte {
 	}
 	defer c.Close()
 	_, _ = c.Write(b)
-	_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
+	_ = c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 	buf := make([]byte, 5000)
 	n, err := c.Read(buf)
 	if err != nil {
@@ -306,7 +306,7 @@ func TestStopAndReplace(t *testing.T) {
 	defer conn.Close()
 	s.Stop("c1")
 	s.Stop("c1")
-	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := conn.Read(make([]byte, 1)); err == nil || isTimeout(err) {
 		t.Errorf("a connection outlives Stop: %v", err)
 	}
@@ -336,7 +336,7 @@ func TestSwapUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 				if err := c.WriteMsg(question("db.", dns.TypeA)); err != nil {
 					t.Error(err)
 					return

@@ -448,7 +448,7 @@ func (r *rig) container(id string) *model.Container { return r.Snapshot().Contai
 // eventually waits for something the engine does by itself.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -540,7 +540,7 @@ func (r *rig) leaks() string {
 func (r *rig) noLeaks(t *testing.T) {
 	t.Helper()
 	last := ""
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if last = r.leaks(); last == "" {
 			return
 		}

@@ -64,7 +64,7 @@ func actions(evs <-chan model.Event, n int) string {
 		select {
 		case ev := <-evs:
 			out = append(out, ev.Action)
-		case <-time.After(2 * time.Second):
+		case <-time.After(10 * time.Second):
 			out = append(out, "(nothing more)")
 			return strings.Join(out, " ")
 		}
@@ -194,7 +194,7 @@ func TestWaitConditions(t *testing.T) {
 			if x.ExitCode != code {
 				t.Errorf("%s: exit code %d, want %d", what, x.ExitCode, code)
 			}
-		case <-time.After(2 * time.Second):
+		case <-time.After(10 * time.Second):
 			t.Errorf("%s: no answer", what)
 		}
 	}
@@ -319,7 +319,7 @@ func TestAttachOfAFailedStartEnds(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(2 * time.Second):
+	case <-time.After(10 * time.Second):
 		t.Error("the client waits for ever")
 	}
 }

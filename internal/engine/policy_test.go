@@ -197,7 +197,7 @@ func TestEventsSinceAndUntil(t *testing.T) {
 		if open {
 			t.Error("an event after until")
 		}
-	case <-time.After(2 * time.Second):
+	case <-time.After(10 * time.Second):
 		t.Error("it does not end")
 	}
 }

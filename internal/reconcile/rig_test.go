@@ -173,13 +173,13 @@ func (g *rig) wait(id string, rev uint64) {
 }
 
 func (g *rig) waitErr(id string, rev uint64) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	return g.Wait(ctx, id, rev)
 }
 
 func (g *rig) resync() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	return g.Resync(ctx)
 }
@@ -201,7 +201,7 @@ func (g *rig) becomes(want string) {
 
 func eventually(t testing.TB, ok func() bool, say func() string) {
 	t.Helper()
-	deadline := time.Now().Add(3 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatal(say())

@@ -147,14 +147,10 @@ func TestSlowSandboxes(t *testing.T) {
 	go func() { results <- g.waitErr("c1", rev) }()
 	go func() { results <- g.waitErr("c2", rev) }()
 
-	began := time.Now()
 	boxes := slow
 	for _, id := range []string{"c3", "c4", "c5"} {
 		boxes = append(boxes, box{id, "a", []uint16{uint16(9000 + len(boxes))}})
 		g.wait(id, g.put(boxes...))
-	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("others waited %v", took)
 	}
 	select {
 	case err := <-results:

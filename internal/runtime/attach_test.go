@@ -128,14 +128,13 @@ func TestOtherClientKeepsStdin(t *testing.T) {
 
 func TestTerminal(t *testing.T) {
 	h := newHost(t)
-	id := h.create(h.sh("stty size; read x; stty size; test -t 0 && echo tty", openStdin, tty))
-	in, write := io.Pipe()
+	id := h.create(h.sh(`for s in "30 100" "40 120"; do until [ "$(stty size)" = "$s" ]; do sleep 0.01; done; echo "$s"; done; test -t 0 && echo tty`, openStdin, tty))
+	in, _ := io.Pipe()
 	var out output
 	done := h.attach(id, model.Streams{Stdin: in, Stdout: &out})
 	if err := h.r.Resize(h.ctx, id, 30, 100); err != nil {
 		t.Error(err)
 	}
-	time.Sleep(20 * time.Millisecond) // conmon reads its fifo when it comes to it
 	if err := h.r.Start(h.ctx, id); err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +142,6 @@ func TestTerminal(t *testing.T) {
 	if err := h.r.Resize(h.ctx, id, 40, 120); err != nil {
 		t.Error(err)
 	}
-	time.Sleep(20 * time.Millisecond)
-	_, _ = io.WriteString(write, "\n")
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -97,7 +97,7 @@ func TestExecThatCannotRun(t *testing.T) {
 func TestExecTerminal(t *testing.T) {
 	h := newHost(t)
 	id := h.start(h.sh("sleep 60"))
-	e := execOf(id, "sh", "-c", "echo up; read x; stty size; read y; stty size; sleep 60")
+	e := execOf(id, "sh", "-c", "echo up; while read x; do stty size; done; sleep 60")
 	e.Tty = true
 	in, write := io.Pipe()
 	var out output
@@ -111,22 +111,17 @@ func TestExecTerminal(t *testing.T) {
 		done <- err
 	}()
 	h.eventually("up", func() bool { return strings.Contains(out.String(), "up") })
-	time.Sleep(50 * time.Millisecond) // the new size goes through two terminals
-	_, _ = io.WriteString(write, "\n")
-	h.eventually("first size", func() bool { return strings.Contains(out.String(), "20 90\r\n") })
+	// The new size goes through two terminals.
+	h.eventually("first size", func() bool { _, _ = io.WriteString(write, "\n"); return strings.Contains(out.String(), "20 90\r\n") })
 	if err := h.r.ExecResize(h.ctx, e.ID, 25, 80); err != nil {
 		t.Error(err)
 	}
-	time.Sleep(50 * time.Millisecond)
-	_, _ = io.WriteString(write, "\n")
-	h.eventually("second size", func() bool { return strings.Contains(out.String(), "25 80\r\n") })
+	h.eventually("second size", func() bool { _, _ = io.WriteString(write, "\n"); return strings.Contains(out.String(), "25 80\r\n") })
 	_, _ = write.Write([]byte{16, 17})
 	if err := <-done; !errors.Is(err, model.ErrDetached) {
 		t.Errorf("error: %v", err)
 	}
-	if s, _ := h.r.Stats(h.ctx, id); s.Pids != 2 {
-		t.Errorf("%d processes after detaching", s.Pids)
-	}
+	h.eventually("two processes after detaching", func() bool { s, _ := h.r.Stats(h.ctx, id); return s.Pids == 2 })
 	if err := h.r.Delete(h.ctx, id); err != nil {
 		t.Error(err)
 	}

@@ -61,7 +61,7 @@ func TestWatchRoutes(t *testing.T) {
 			select {
 			case <-signal:
 				heard = true
-			case <-time.After(map[bool]time.Duration{true: 2 * time.Second, false: 100 * time.Millisecond}[step.heard]):
+			case <-time.After(map[bool]time.Duration{true: 10 * time.Second, false: 100 * time.Millisecond}[step.heard]):
 			}
 			if heard != step.heard {
 				t.Errorf("ip %s: signalled %t", step.line, heard)

@@ -25,7 +25,7 @@ func TestForwardingTurnedOff(t *testing.T) {
 		}
 		for _, path := range []string{"net/ipv4/ip_forward", "net/ipv4/conf/" + b.Name + "/forwarding"} {
 			must(t, setSysctl(path, "0"))
-			if !signalled(c, time.Second) {
+			if !signalled(c, 10*time.Second) {
 				t.Errorf("%s: not signalled", path)
 			}
 			if whole(t, h, b, s[0]) {
@@ -57,7 +57,7 @@ func TestForwardingIPv6TurnedOff(t *testing.T) {
 			observe(t, h)
 		}
 		must(t, setSysctl(forwarding6, "0"))
-		if !signalled(c, time.Second) {
+		if !signalled(c, 10*time.Second) {
 			t.Error("not signalled")
 		}
 		seen := observe(t, h).Bridges

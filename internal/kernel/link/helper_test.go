@@ -143,12 +143,12 @@ func greeter(t *testing.T, h *Host, s *desired.Sandbox, network string) {
 func ask(h *Host, from *desired.Sandbox, addr string) (string, error) {
 	var said []byte
 	dial := func() error {
-		c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, "80"), 2*time.Second)
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, "80"), 10*time.Second)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		said, err = io.ReadAll(c)
 		return err
 	}

@@ -58,7 +58,7 @@ func sinkAndSource(t *testing.T, h *Host, s *desired.Sandbox) {
 // sandbox from the host during a time.
 func speed(t *testing.T, s *desired.Sandbox, port string, during time.Duration) float64 {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", net.JoinHostPort(addrOf(s), port), 2*time.Second)
+	c, err := net.DialTimeout("tcp", net.JoinHostPort(addrOf(s), port), 10*time.Second)
 	must(t, err)
 	defer c.Close()
 	_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10) // what waits there has not passed
@@ -222,7 +222,7 @@ func TestRatesAreHealed(t *testing.T) {
 				line = strings.Replace(line, "HANDLE", strings.Fields(tc(t, "qdisc show dev "+host+" root"))[2], 1)
 			}
 			program(t, word, line)
-			if !signalled(c, 2*time.Second) {
+			if !signalled(c, 10*time.Second) {
 				t.Errorf("%s: not signalled", harm)
 			}
 			if o := observe(t, h); !o.HostEnds[host].Altered {

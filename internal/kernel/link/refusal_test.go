@@ -162,7 +162,7 @@ func TestRedirectedResolver(t *testing.T) {
 			}
 		}()
 		must(t, netns.Do(h.dir.Path(s.Container), func() error {
-			c, err := net.DialTimeout("tcp", "127.0.0.11:53", time.Second)
+			c, err := net.DialTimeout("tcp", "127.0.0.11:53", 10*time.Second)
 			if err == nil {
 				c.Close()
 			}
@@ -199,7 +199,7 @@ func query(h *Host, s *desired.Sandbox, addr string) (string, error) {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(time.Second))
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 		if _, err := c.Write([]byte("?")); err != nil {
 			return err
 		}

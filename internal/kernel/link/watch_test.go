@@ -103,7 +103,7 @@ func TestWatchSignalsOthersChanges(t *testing.T) {
 				inside(t, h, s[0], x.inner)
 			}
 			start := time.Now()
-			if got := signalled(c, map[bool]time.Duration{true: time.Second, false: quietTime}[x.want]); got != x.want {
+			if got := signalled(c, map[bool]time.Duration{true: 10 * time.Second, false: quietTime}[x.want]); got != x.want {
 				t.Errorf("%s: signalled %v, want %v", x.what, got, x.want)
 			} else if got {
 				t.Logf("%s: after %v", x.what, time.Since(start))
@@ -141,7 +141,7 @@ func TestWatchKnowsWhatWasObserved(t *testing.T) {
 			t.Error("signalled for nothing")
 		}
 		ip(t, "link del "+s[0].Interfaces[0].Host)
-		if !signalled(c, time.Second) {
+		if !signalled(c, 10*time.Second) {
 			t.Error("not signalled")
 		}
 	})

@@ -23,7 +23,7 @@ func flow(t *testing.T, p *place, addr string) func() string {
 	t.Cleanup(func() { _ = c.Close() })
 	return func() string {
 		buf := make([]byte, 100)
-		_ = c.SetDeadline(time.Now().Add(probeTimeout))
+		_ = c.SetDeadline(time.Now().Add(2 * probeTimeout)) // whether it comes or not
 		_, _ = c.Write([]byte("?"))
 		n, err := c.Read(buf)
 		if err != nil { // a refusal may answer an earlier packet
@@ -125,26 +125,26 @@ func TestDeletedPortEndsConnections(t *testing.T) {
 		stays, err = net.Dial("tcp", "192.0.2.1:7002")
 		return err
 	}))
-	echoes := func(c net.Conn) bool {
-		_ = c.SetDeadline(time.Now().Add(probeTimeout))
+	echoes := func(c net.Conn, want bool) bool {
+		_ = c.SetDeadline(time.Now().Add(within(want)))
 		if _, err := c.Write([]byte("x")); err != nil {
 			return false
 		}
 		_, err := c.Read(make([]byte, 1))
 		return err == nil
 	}
-	if !echoes(gone) || !echoes(stays) {
+	if !echoes(gone, true) || !echoes(stays, true) {
 		t.Fatal("no connection to begin with")
 	}
 	moved := desired.Firewall{PublishAny: map[desired.PortKey]desired.Target{{Proto: "tcp", Port: 7002}: to("172.30.2.2:80")}}
 	must(t, f.Update(t.Context(), moved, port(7002)))
 	f.flows.wait()
-	if !echoes(stays) {
+	if !echoes(stays, true) {
 		t.Error("a connection was cut when its port moved")
 	}
 	var fresh net.Conn
 	must(t, l.places["outside"].in(func() (err error) { fresh, err = net.Dial("tcp", "192.0.2.1:7002"); return err }))
-	_ = fresh.SetDeadline(time.Now().Add(probeTimeout))
+	_ = fresh.SetDeadline(time.Now().Add(patience))
 	buf := make([]byte, 100)
 	if n, _ := fresh.Read(buf); string(buf[:n]) != "b1 sees 192.0.2.2" {
 		t.Errorf("a new connection met %q", buf[:n])
@@ -152,7 +152,7 @@ func TestDeletedPortEndsConnections(t *testing.T) {
 	_ = fresh.Close()
 	must(t, f.Update(t.Context(), empty(), port(7001)))
 	f.flows.wait()
-	if echoes(gone) || !echoes(stays) {
+	if echoes(gone, false) || !echoes(stays, true) {
 		t.Errorf("after the port is gone: its connection lives on or another one does not")
 	}
 }
@@ -180,16 +180,16 @@ func TestClosedFlowsEnd(t *testing.T) {
 		must(t, l.places["a1"].in(func() (err error) { client, err = net.Dial("udp", fmt.Sprint("172.30.2.2:", port)); return err }))
 		t.Cleanup(func() { _ = client.Close() })
 		_, _ = client.Write([]byte("?"))
-		_ = server.SetReadDeadline(time.Now().Add(probeTimeout))
+		_ = server.SetReadDeadline(time.Now().Add(patience))
 		_, peer, err := server.ReadFrom(make([]byte, 1))
 		if err != nil {
 			t.Fatalf("port %d: the question does not arrive: %v", port, err)
 		}
 		return client, server, peer
 	}
-	heard := func(client net.Conn, server net.PacketConn, peer net.Addr) bool {
+	heard := func(client net.Conn, server net.PacketConn, peer net.Addr, want bool) bool {
 		_, _ = server.WriteTo([]byte("!"), peer)
-		_ = client.SetReadDeadline(time.Now().Add(probeTimeout))
+		_ = client.SetReadDeadline(time.Now().Add(within(want)))
 		_, err := client.Read(make([]byte, 1))
 		return err == nil
 	}
@@ -207,17 +207,17 @@ func TestClosedFlowsEnd(t *testing.T) {
 	} {
 		must(t, f.Update(t.Context(), step.before, empty()))
 		client, server, peer := dial(7101 + i)
-		if !heard(client, server, peer) {
+		if !heard(client, server, peer, true) {
 			t.Errorf("step %d: no answer to begin with", i)
 		}
 		must(t, f.Update(t.Context(), step.add, step.del))
 		f.flows.wait()
-		if heard(client, server, peer) == step.ends {
+		if heard(client, server, peer, !step.ends) == step.ends {
 			t.Errorf("step %d: answers are heard %t", i, step.ends)
 		}
 		must(t, f.Load(t.Context(), fw))
 		f.flows.wait()
-		if heard(client, server, peer) {
+		if heard(client, server, peer, false) {
 			t.Errorf("step %d: answers are heard after Load without them", i)
 		}
 	}

@@ -215,8 +215,5 @@ func TestGroupSpeed(t *testing.T) {
 			must(t, f.Update(t.Context(), empty(), crowd(n, 1)))
 		}
 		t.Logf("one more beside %d: %v", n, best)
-		if best > 50*time.Millisecond {
-			t.Errorf("one more container beside %d takes %v", n, best)
-		}
 	}
 }

@@ -140,26 +140,26 @@ func TestForgedIPv6(t *testing.T) {
 	}
 	l, fw := neighbours(t, false)
 	l.places["d4"].run(t, "ip -6 neigh replace fd00:1::3 lladdr 02:00:00:00:01:03 dev eth0") // no question is pending
-	ask := func(source string) string {
+	ask := func(source, want string) string {
 		l.places["d4"].run(t, "ip -6 addr replace "+source+"/128 dev eth0 nodad")
 		defer l.places["d4"].run(t, "ip -6 addr del "+source+"/128 dev eth0")
 		l.places["d4"].run(t, "ip -6 route replace fd00:1::3/128 dev eth0 src "+source)
 		defer l.places["d4"].run(t, "ip -6 route del fd00:1::3/128 dev eth0")
 		l.places["d3"].run(t, "ip -6 neigh replace "+source+" lladdr 02:00:00:00:01:04 dev eth0") // the answer goes to it
-		return l.places["d4"].ask("udp", "[fd00:1::3]:80")
+		return l.places["d4"].ask("udp", "[fd00:1::3]:80", want)
 	}
-	if got := ask("fd00:1::2"); got != "d3 sees fd00:1::2" {
+	if got := ask("fd00:1::2", "d3 sees fd00:1::2"); got != "d3 sees fd00:1::2" {
 		t.Fatalf("without the table: %q: the test shows nothing", got)
 	}
 	must(t, newFirewall(t).Load(t.Context(), fw))
 	for source, want := range map[string]string{"fd00:1::2": "", "fd00:1::1": "", "fd00:1::99": "d3 sees fd00:1::99", "fd00:1::4": "d3 sees fd00:1::4"} {
 		if source == "fd00:1::4" {
-			if got := l.places["d4"].ask("udp", "[fd00:1::3]:80"); got != want {
+			if got := l.places["d4"].ask("udp", "[fd00:1::3]:80", want); got != want {
 				t.Errorf("as itself: %q", got)
 			}
 			continue
 		}
-		if got := ask(source); got != want {
+		if got := ask(source, want); got != want {
 			t.Errorf("as %s: %q, want %q", source, got, want)
 		}
 	}
@@ -197,7 +197,7 @@ func TestGuardedIPv6(t *testing.T) {
 	for _, c := range []struct{ from, proto, want string }{
 		{"d2", "tcp", "d3 sees fd00:1::2"}, {"d2", "udp", ""}, {"d4", "tcp", ""}, {"d4", "udp", "d3 sees fd00:1::4"},
 	} {
-		if got := l.places[c.from].ask(c.proto, "[fd00:1::3]:80"); got != c.want {
+		if got := l.places[c.from].ask(c.proto, "[fd00:1::3]:80", c.want); got != c.want {
 			t.Errorf("%s by %s: %q, want %q", c.from, c.proto, got, c.want)
 		}
 	}

@@ -209,21 +209,31 @@ func (p *place) serve(t *testing.T, addr string) {
 	}()
 }
 
-// probeTimeout is how long nothing must come for a probe to have failed.
-const probeTimeout = 700 * time.Millisecond
+// probeTimeout is how long nothing must come where nothing shall, and patience
+// how long is waited for what shall: a busy machine may be late.
+const probeTimeout, patience = 700 * time.Millisecond, 5 * time.Second
 
-// ask connects and gives the answer, or "" when none comes.
-func (p *place) ask(network, addr string) string {
+// within is how long is waited for what shall come, or shall not.
+func within(comes bool) time.Duration {
+	if comes {
+		return patience
+	}
+	return probeTimeout
+}
+
+// ask connects and gives the answer, or "" when none comes, as is wanted or not.
+func (p *place) ask(network, addr, want string) string {
+	timeout := within(want != "")
 	buf := make([]byte, 100)
 	n := 0
 	_ = p.in(func() error {
-		d := net.Dialer{Timeout: probeTimeout}
+		d := net.Dialer{Timeout: timeout}
 		c, err := d.Dial(network, addr)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(probeTimeout))
+		_ = c.SetDeadline(time.Now().Add(timeout))
 		if network == "udp" {
 			if _, err := c.Write([]byte("?")); err != nil {
 				return err
@@ -245,7 +255,7 @@ func (l *lab) matrix(title string, probes []probe) {
 	for _, p := range probes {
 		for _, network := range []string{"tcp", "udp"} {
 			wg.Go(func() {
-				if got := l.places[p.from].ask(network, p.to); got != p.want {
+				if got := l.places[p.from].ask(network, p.to, p.want); got != p.want {
 					l.t.Errorf("%s: %s to %s by %s: got %q, want %q", title, p.from, p.to, network, got, p.want)
 				}
 			})

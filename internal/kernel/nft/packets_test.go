@@ -285,7 +285,7 @@ func TestForgedSource(t *testing.T) {
 			heard <- string(buf[:n]) + from.String()
 		}
 	}()
-	send := func(from, source string) string {
+	send := func(from, source, want string) string {
 		l.places[from].run(t, "ip addr replace "+source+"/32 dev lo")
 		must(t, l.places[from].in(func() error {
 			c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(source), Port: 53}, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 5300})
@@ -299,12 +299,12 @@ func TestForgedSource(t *testing.T) {
 		select {
 		case s := <-heard:
 			return s
-		case <-time.After(probeTimeout):
+		case <-time.After(within(want != "")):
 			return ""
 		}
 	}
 	l.host.sysctl(t, "ipv4/conf/all/rp_filter", "0")
-	if got := send("a1", "192.0.2.2"); got != "from 192.0.2.2:53" {
+	if got := send("a1", "192.0.2.2", "from 192.0.2.2:53"); got != "from 192.0.2.2:53" {
 		t.Fatalf("without the table: %q: the test shows nothing", got)
 	}
 	must(t, newFirewall(t).Load(t.Context(), fw))
@@ -315,13 +315,13 @@ func TestForgedSource(t *testing.T) {
 		{"a1", "172.30.1.2", "from 172.30.1.2:53"},
 		{"outside", "198.51.100.7", "from 198.51.100.7:53"}, // not our bridge: not our affair
 	} {
-		if got := send(c.from, c.source); got != c.want {
+		if got := send(c.from, c.source, c.want); got != c.want {
 			t.Errorf("%s as %s: got %q, want %q", c.from, c.source, got, c.want)
 		}
 	}
 	// What the host knows to be behind a container is behind the bridge.
 	l.host.run(t, "ip route add 198.51.100.0/24 via 172.30.1.2 dev jk-a")
-	if got := send("a1", "198.51.100.7"); got != "from 198.51.100.7:53" {
+	if got := send("a1", "198.51.100.7", "from 198.51.100.7:53"); got != "from 198.51.100.7:53" {
 		t.Errorf("a network behind a container: %q", got)
 	}
 }
