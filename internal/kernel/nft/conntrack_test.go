@@ -126,7 +126,7 @@ func TestDeletedPortEndsConnections(t *testing.T) {
 		return err
 	}))
 	echoes := func(c net.Conn, want bool) bool {
-		_ = c.SetDeadline(time.Now().Add(within(want)))
+		_ = c.SetDeadline(time.Now().Add(waitFor(want)))
 		if _, err := c.Write([]byte("x")); err != nil {
 			return false
 		}
@@ -189,7 +189,7 @@ func TestClosedFlowsEnd(t *testing.T) {
 	}
 	heard := func(client net.Conn, server net.PacketConn, peer net.Addr, want bool) bool {
 		_, _ = server.WriteTo([]byte("!"), peer)
-		_ = client.SetReadDeadline(time.Now().Add(within(want)))
+		_ = client.SetReadDeadline(time.Now().Add(waitFor(want)))
 		_, err := client.Read(make([]byte, 1))
 		return err == nil
 	}

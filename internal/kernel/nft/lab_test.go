@@ -213,8 +213,8 @@ func (p *place) serve(t *testing.T, addr string) {
 // how long is waited for what shall: a busy machine may be late.
 const probeTimeout, patience = 700 * time.Millisecond, 5 * time.Second
 
-// within is how long is waited for what shall come, or shall not.
-func within(comes bool) time.Duration {
+// waitFor is how long is waited for what shall come, or shall not.
+func waitFor(comes bool) time.Duration {
 	if comes {
 		return patience
 	}
@@ -223,7 +223,7 @@ func within(comes bool) time.Duration {
 
 // ask connects and gives the answer, or "" when none comes, as is wanted or not.
 func (p *place) ask(network, addr, want string) string {
-	timeout := within(want != "")
+	timeout := waitFor(want != "")
 	buf := make([]byte, 100)
 	n := 0
 	_ = p.in(func() error {

@@ -299,7 +299,7 @@ func TestForgedSource(t *testing.T) {
 		select {
 		case s := <-heard:
 			return s
-		case <-time.After(within(want != "")):
+		case <-time.After(waitFor(want != "")):
 			return ""
 		}
 	}
