@@ -153,6 +153,10 @@ func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force, ex
 	if err != nil || m.to == nil {
 		return err
 	}
+	doing := fmt.Sprintf("attach floating IP %s to container %s", m.fip.Address, m.to.Name)
+	if err := e.orTakeBack(ctx, snap, e.fipEffect(doing, m.fip, m.to), m.undo); err != nil {
+		return err
+	}
 	if m.from != nil {
 		e.fipEvent(m.fip, "detach", "container", m.from.ID)
 	}
@@ -160,18 +164,13 @@ func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force, ex
 		e.fipEvent(m.lost, "detach", "container", m.to.ID)
 	}
 	e.fipEvent(m.fip, "attach", "container", m.to.ID)
-	return e.settleFIP(ctx, snap, m.to.ID)
+	return nil
 }
 
-// settleFIP waits until an active container has, or has no more, its address.
-func (e *Engine) settleFIP(ctx context.Context, snap *model.Snapshot, id string) error {
-	if c := snap.Containers[id]; c == nil || !c.Active {
-		return nil
-	}
-	if err := e.network.Wait(context.WithoutCancel(ctx), id, snap.Revision); err != nil {
-		return fmt.Errorf("the floating IP of container %s is recorded, and is not in effect yet: %w", snap.Containers[id].Name, err)
-	}
-	return nil
+// fipEffect is that of a floating IP which a container gets or loses: the rules
+// and, on the host's device, the address.
+func (e *Engine) fipEffect(doing string, f *model.FloatingIP, c *model.Container) effect {
+	return effect{doing: doing, of: []string{c.ID}, more: func(context.Context) error { return e.network.Address(f.Address) }}
 }
 
 // move is one attachment under way.
@@ -182,6 +181,7 @@ type move struct {
 	used           map[netip.Addr]string
 
 	fip  *model.FloatingIP // as attached
+	was  *model.FloatingIP // the same before
 	to   *model.Container  // nil: it is so already
 	from *model.Container  // who had it
 	lost *model.FloatingIP // what the container had
@@ -204,7 +204,7 @@ func (m *move) run(tx *store.Tx) error {
 	if err := m.refuse(s, f, c); err != nil {
 		return err
 	}
-	m.to, m.from = c, s.Containers[f.ContainerID]
+	m.was, m.to, m.from = f, c, s.Containers[f.ContainerID]
 	if has := s.FIPs[s.FIPOf[c.ID]]; has != nil {
 		m.lost = has
 		free := *has
@@ -226,8 +226,36 @@ func (m *move) again(tx *store.Tx, f *model.FloatingIP, c *model.Container) erro
 	}
 	next := *f
 	next.ExposeOnly = m.exposeOnly
-	m.fip, m.to = &next, c
+	m.fip, m.was, m.to = &next, f, c
 	return tx.PutFIP(&next)
+}
+
+// undo attaches everything to whom it was attached to, if nobody has changed
+// that since.
+func (m *move) undo(tx *store.Tx) error {
+	now := tx.Snapshot().FIPs[m.fip.ID()]
+	if now == nil || now.ContainerID != m.fip.ContainerID || now.ExposeOnly != m.fip.ExposeOnly {
+		return nil
+	}
+	if err := attachAgain(tx, now, m.was); err != nil || m.lost == nil {
+		return err
+	}
+	if now = tx.Snapshot().FIPs[m.lost.ID()]; now == nil || now.ContainerID != "" {
+		return nil
+	}
+	return attachAgain(tx, now, m.lost)
+}
+
+// attachAgain attaches a floating IP as it was; one whose container is gone, or
+// has another one by now, to none.
+func attachAgain(tx *store.Tx, now, was *model.FloatingIP) error {
+	s := tx.Snapshot()
+	back := *now
+	back.ContainerID, back.ExposeOnly, back.Auto, back.Finishing = was.ContainerID, was.ExposeOnly, was.Auto && now.Name == "", was.Finishing
+	if has := s.FIPOf[was.ContainerID]; s.Containers[was.ContainerID] == nil || has != "" && has != now.ID() {
+		freed(&back)
+	}
+	return tx.PutFIP(&back)
 }
 
 // freed makes a record that of a floating IP which is attached to none.
@@ -298,7 +326,7 @@ func (e *Engine) DetachFIP(ctx context.Context, container string) (*model.Floati
 		return nil, err
 	}
 	e.fipEvent(&free, "detach", "container", c.ID)
-	return &free, e.settleFIP(ctx, snap, c.ID)
+	return &free, e.orKeep(ctx, snap, e.fipEffect(fmt.Sprintf("detach floating IP %s from container %s", free.Address, c.Name), &free, c))
 }
 
 // ReleaseFIP gives an address back to its pool.
