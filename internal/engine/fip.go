@@ -38,13 +38,43 @@ func (e *Engine) AllocateFIPs(ctx context.Context, count int, pool string) ([]*m
 	if count < 1 || count > maxAllocate {
 		return nil, errs.New(errs.Invalid, "can't allocate %d floating IPs: the number must be between 1 and %d", count, maxAllocate)
 	}
+	return e.allocate(ctx, count, func(s *model.Snapshot, used map[netip.Addr]string) ([]*model.FloatingIP, error) {
+		return freeFIPsOf(s, used, count, pool)
+	})
+}
+
+// AllocateFIP takes a certain address of a pool.
+func (e *Engine) AllocateFIP(ctx context.Context, address string) (*model.FloatingIP, error) {
+	a, err := netip.ParseAddr(address)
+	if err != nil || a.Zone() != "" || a.Is4In6() {
+		return nil, errs.New(errs.Invalid, "%q is not an address such as 203.0.113.17", address)
+	}
+	fips, err := e.allocate(ctx, 1, func(s *model.Snapshot, used map[netip.Addr]string) ([]*model.FloatingIP, error) {
+		f, err := freeFIP(s, used, a)
+		if held := s.FIPs[a.String()]; err != nil && e.tenant != "" && (held == nil || held.Tenant != e.tenant) { // whose it is is not theirs to know
+			err = errs.New(errs.Conflict, "can't allocate floating IP %s: the address is not available; `jackstay fip allocate 1` takes one that is", a)
+		}
+		return []*model.FloatingIP{f}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return fips[0], nil
+}
+
+// allocate stores the floating IPs that pick finds free, all or none. What a
+// tenant may have is looked at first: it is told nothing of pools beyond that.
+func (e *Engine) allocate(ctx context.Context, count int, pick func(*model.Snapshot, map[netip.Addr]string) ([]*model.FloatingIP, error)) ([]*model.FloatingIP, error) {
 	used, err := e.host.Addresses(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the host's addresses: %w", err)
 	}
 	var out []*model.FloatingIP
 	_, err = e.store.Update(func(tx *store.Tx) error {
-		if out, err = freeFIPsOf(tx.All(), used, count, pool); err != nil {
+		if err := tx.FIPsLeft(count); err != nil {
+			return err
+		}
+		if out, err = pick(tx.All(), used); err != nil {
 			return err
 		}
 		for _, f := range out {
@@ -61,6 +91,41 @@ func (e *Engine) AllocateFIPs(ctx context.Context, count int, pool string) ([]*m
 		e.fipEvent(f, "allocate")
 	}
 	return out, nil
+}
+
+// freeFIP gives a floating IP with this address, or why there can't be one.
+func freeFIP(s *model.Snapshot, used map[netip.Addr]string, a netip.Addr) (*model.FloatingIP, error) {
+	for _, p := range SortedFIPPools(s) {
+		if !p.Prefix.Contains(a) {
+			continue
+		}
+		first, last := hostRange(p.Prefix)
+		why := ""
+		switch whose, taken := used[a]; {
+		case s.FIPs[a.String()] != nil:
+			why = "it is allocated already"
+		case a.Less(first) || last.Less(a):
+			why = fmt.Sprintf("it is the first or the last of pool %s, which are the network's own", p.Prefix)
+		case taken:
+			why = "the address is " + whose
+		case publishedOn(s)[a]:
+			why = "a port is published on it"
+		default:
+			return &model.FloatingIP{Address: a, Pool: p.Prefix}, nil
+		}
+		return nil, errs.New(errs.Conflict, "can't allocate floating IP %s: %s", a, why)
+	}
+	return nil, errs.New(errs.Invalid, "can't allocate floating IP %s: it is in no pool; `jackstay fip pool ls` shows those there are", a)
+}
+
+// publishedOn gives the addresses that ports are published on: as a floating
+// IP's, those would be led to who publishes them.
+func publishedOn(s *model.Snapshot) map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for k := range s.Ports {
+		out[k.HostIP] = true
+	}
+	return out
 }
 
 // freeFIPsOf picks count addresses of the pool with this prefix, or of all.
@@ -91,10 +156,7 @@ func freeFIPs(s *model.Snapshot, used map[netip.Addr]string, count int) ([]*mode
 	if len(s.FIPPools) == 0 {
 		return nil, errs.New(errs.Unavailable, "there is no pool of floating IPs: add one with `jackstay fip pool add CIDR --dev DEVICE`")
 	}
-	published := map[netip.Addr]bool{} // a port there would be led to who publishes it
-	for k := range s.Ports {
-		published[k.HostIP] = true
-	}
+	published := publishedOn(s)
 	var out []*model.FloatingIP
 	for _, p := range SortedFIPPools(s) {
 		first, last := hostRange(p.Prefix)
