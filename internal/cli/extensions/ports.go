@@ -41,7 +41,6 @@ func addPortCommands(port *cobra.Command, dockerCli command.Cli) {
 // portCommand completes add or rm: with too few arguments for it, it is Docker's
 // port command if a container has that name.
 func portCommand(port *cobra.Command, dockerCli command.Cli, c *cobra.Command, run func(*cobra.Command, command.Cli, []string) error) *cobra.Command {
-	c.DisableFlagsInUseLine = true
 	c.ValidArgsFunction = completion.ContainerNames(dockerCli, true)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) >= 2 {
