@@ -79,6 +79,18 @@ func TestOurCommands(t *testing.T) {
 	count := 0
 	walk(root, func(c *cobra.Command) {
 		path := c.CommandPath()
+		called := map[string]string{}
+		for _, sub := range c.Commands() {
+			for _, name := range append(sub.Aliases, sub.Name()) {
+				if other := called[name]; other != "" && other != sub.Name() {
+					t.Errorf("%s %s is both %s and %s", path, name, other, sub.Name())
+				}
+				called[name] = sub.Name()
+			}
+		}
+		if example, _, _ := strings.Cut(c.Example, "\n"); example != "" && !theirs[path] && !strings.HasPrefix(example, "  jackstay ") {
+			t.Errorf("the first example of %s: %q", path, example)
+		}
 		if strings.Contains(c.UseLine(), "[flags]") {
 			t.Errorf("usage of %s: %s", path, c.UseLine())
 		}

@@ -26,7 +26,7 @@ func fipPoolAdd(cli command.Cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "add [OPTIONS] --dev DEVICE CIDR",
 		Short:   "Add a prefix whose addresses the network behind a device expects at this host",
-		Example: "jackstay fip pool add 203.0.113.16/28 --dev eth0",
+		Example: "  jackstay fip pool add 203.0.113.16/28 --dev eth0",
 		Args:    dockercli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needs(cmd, "dev", "name the host's device behind which clients are, such as eth0"); err != nil {

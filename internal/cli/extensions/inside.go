@@ -38,7 +38,8 @@ func inside(dockerCli command.Cli, name, short, path string, ops []string, usage
 		return nil
 	}
 	parent := group(dockerCli, name, short)
-	parent.Args = nil                // the words are looked at below
+	parent.Args = nil // the words are looked at below
+	parent.Long = short + ".\n\nThe container may be named first, as in `jackstay " + name + " CONTAINER add ...`."
 	parent.DisableFlagParsing = true // words may begin with a dash
 	parent.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {

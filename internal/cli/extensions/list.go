@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -48,7 +49,7 @@ func (l *lister[T]) command(dockerCli command.Cli) *cobra.Command {
 	var o listOptions
 	filter := opts.NewFilterOpt()
 	c := &cobra.Command{
-		Use: l.use, Aliases: []string{"list"}, Short: l.short, Long: l.long, Args: l.args, ValidArgsFunction: l.complete,
+		Use: l.use, Short: l.short, Long: l.long, Args: l.args, ValidArgsFunction: l.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := l.check(o.format); err != nil {
 				return err
@@ -64,9 +65,16 @@ func (l *lister[T]) command(dockerCli command.Cli) *cobra.Command {
 			return l.write(dockerCli.Out(), all, o)
 		},
 	}
+	if c.Name() == "ls" {
+		c.Aliases = []string{"list"}
+	}
+	whole := "Don't truncate output"
+	if !slices.ContainsFunc(l.columns, func(c column[T]) bool { return c.cut }) {
+		whole += " (nothing is truncated here)"
+	}
 	f := c.Flags()
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Only display "+l.quietWords)
-	f.BoolVar(&o.noTrunc, "no-trunc", false, "Don't truncate output")
+	f.BoolVar(&o.noTrunc, "no-trunc", false, whole)
 	f.StringVar(&o.format, "format", "", "Format output using a custom template: 'table', 'table TEMPLATE', 'json', or a Go template with "+l.fields())
 	if l.filters != "" {
 		f.VarP(&filter, "filter", "f", "Filter output based on conditions provided ("+l.filters+")")

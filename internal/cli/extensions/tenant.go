@@ -53,7 +53,7 @@ func tenantCreate(dockerCli command.Cli) *cobra.Command {
 		Use: "create [OPTIONS] NAME", Short: "Create a tenant",
 		Long: "Create a tenant, with a default network, names, volumes and a socket of its own. Whoever may use the socket,\n" +
 			"or shows a client certificate whose organisation (O) is NAME, has all of that and sees nothing else.",
-		Example: "jackstay tenant create --fip-quota 4 --group acme acme",
+		Example: "  jackstay tenant create --fip-quota 4 --group acme acme",
 		Args:    cli.ExactArgs(1),
 	}
 	asked := tenantFlags(c)
@@ -73,7 +73,7 @@ func tenantCreate(dockerCli command.Cli) *cobra.Command {
 func tenantUpdate(dockerCli command.Cli) *cobra.Command {
 	c := &cobra.Command{
 		Use: "update [OPTIONS] NAME [NAME...]", Short: "Change the quota or the group of tenants",
-		Example: "jackstay tenant update --fip-quota 8 acme",
+		Example: "  jackstay tenant update --fip-quota 8 acme",
 		Args:    cli.RequiresMinArgs(1), ValidArgsFunction: tenantNames(dockerCli),
 	}
 	asked := tenantFlags(c)
