@@ -100,6 +100,7 @@ type Engine interface {
 	// AllocateFIPs takes count floating IPs from the pools; refs of floating IPs
 	// are addresses or names.
 	AllocateFIPs(ctx context.Context, count int, pool string) ([]*model.FloatingIP, error)
+	AllocateFIP(ctx context.Context, address string) (*model.FloatingIP, error)
 	AttachFIP(ctx context.Context, ref, container string, force, exposeOnly bool) error
 	DetachFIP(ctx context.Context, container string) (*model.FloatingIP, error)
 	ReleaseFIP(ctx context.Context, ref string) error

@@ -404,6 +404,14 @@ func (f *fakeEngine) PruneVolumes(_ context.Context, all bool, keep func(*model.
 }
 func (f *fakeEngine) VolumeSize(context.Context, string) (int64, error) { return 5, nil }
 
+func (f *fakeEngine) AllocateFIP(_ context.Context, address string) (*model.FloatingIP, error) {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "%q is not an address", address)
+	}
+	return &model.FloatingIP{Address: a}, nil
+}
+
 func (f *fakeEngine) AllocateFIPs(_ context.Context, count int, _ string) ([]*model.FloatingIP, error) {
 	return []*model.FloatingIP{{Address: netip.MustParseAddr("203.0.113.17")}}, f.call("fipallocate", count)
 }

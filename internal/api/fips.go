@@ -43,10 +43,19 @@ func (s *Server) fipAllocate(w *responseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if count == nil {
-		return invalid("the parameter count is missing: how many floating IPs?")
+	var fips []*model.FloatingIP
+	switch ip := r.param("ip"); {
+	case ip != "" && (count != nil || r.param("pool") != ""):
+		return invalid("conflicting parameters: ip is a certain address, and count and pool are for any: give the one or the others")
+	case ip != "":
+		var f *model.FloatingIP
+		f, err = s.engine.AllocateFIP(r.Context(), ip)
+		fips = append(fips, f)
+	case count == nil:
+		return invalid("the parameter count is missing: how many floating IPs? Or give a certain one as ip")
+	default:
+		fips, err = s.engine.AllocateFIPs(r.Context(), *count, r.param("pool"))
 	}
-	fips, err := s.engine.AllocateFIPs(r.Context(), *count, r.param("pool"))
 	if err != nil {
 		return err
 	}

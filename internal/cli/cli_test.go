@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 
 	dockercli "github.com/docker/cli/cli"
 	"github.com/docker/cli/cli/command"
+	"github.com/docker/cli/cli/command/commands"
 	"github.com/docker/cli/cli/flags"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func TestReword(t *testing.T) {
@@ -59,6 +62,73 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%s is called docker: %s", c.CommandPath(), text)
 		}
 	})
+}
+
+// Our commands read like docker/cli's: their usage lines, what they say of a
+// wrong number of arguments, and the options of those that list.
+func TestOurCommands(t *testing.T) {
+	dockerCli, err := command.NewDockerCli()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dockers := &cobra.Command{Use: "jackstay"}
+	commands.AddCommands(dockers, dockerCli)
+	theirs := map[string]bool{"jackstay": true, "jackstay help": true, "jackstay completion": true}
+	walk(dockers, func(c *cobra.Command) { theirs[c.CommandPath()] = true })
+	root, _, _ := newRoot(dockerCli)
+	count := 0
+	walk(root, func(c *cobra.Command) {
+		path := c.CommandPath()
+		called := map[string]string{}
+		for _, sub := range c.Commands() {
+			for _, name := range append(sub.Aliases, sub.Name()) {
+				if other := called[name]; other != "" && other != sub.Name() {
+					t.Errorf("%s %s is both %s and %s", path, name, other, sub.Name())
+				}
+				called[name] = sub.Name()
+			}
+		}
+		if example, _, _ := strings.Cut(c.Example, "\n"); example != "" && !theirs[path] && !strings.HasPrefix(example, "  jackstay ") {
+			t.Errorf("the first example of %s: %q", path, example)
+		}
+		if strings.Contains(c.UseLine(), "[flags]") {
+			t.Errorf("usage of %s: %s", path, c.UseLine())
+		}
+		if theirs[path] {
+			return
+		}
+		count++
+		options := false
+		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { options = options || f.Name != "help" && !f.Hidden })
+		if options != strings.Contains(c.UseLine(), "[OPTIONS]") {
+			t.Errorf("usage of %s, with options %v: %s", path, options, c.UseLine())
+		}
+		if strings.HasSuffix(path, " ls") && !strings.HasPrefix(path, "jackstay route") && !strings.HasPrefix(path, "jackstay rule") {
+			for _, name := range []string{"quiet", "format", "no-trunc"} {
+				if c.Flags().Lookup(name) == nil {
+					t.Errorf("%s has no --%s", path, name)
+				}
+			}
+		}
+		if c.Short == "" || c.Flags().Lookup("format") != nil && c.Flags().Lookup("format").Usage == "" {
+			t.Errorf("%s says nothing of itself", path)
+		}
+		if c.Args == nil {
+			if !c.DisableFlagParsing && path != "jackstay port add" && path != "jackstay port rm" && !strings.HasPrefix(path, "jackstay container port ") {
+				t.Errorf("%s takes any number of arguments", path)
+			}
+			return
+		}
+		for _, args := range [][]string{nil, strings.Fields(strings.Repeat("x ", 20))} {
+			err := c.Args(c, args)
+			if err != nil && (!strings.HasPrefix(err.Error(), "jackstay: ") || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "\n\nUsage:  "+c.UseLine()+"\n\n")) {
+				t.Errorf("%s with %d arguments: %v", path, len(args), err)
+			}
+		}
+	})
+	if count < 40 {
+		t.Errorf("only %d commands are ours", count)
+	}
 }
 
 // ourName finds the command called docker, not its --docker flags.

@@ -64,6 +64,7 @@ func (e *Engine) changeAliases(ctx context.Context, network, ref, action string,
 		return errs.New(errs.Invalid, "network %s has no names: %s", n.Name, wordsNoAlias)
 	}
 	var before *model.Endpoint
+	fewer := false
 	do := func(tx *store.Tx, c *model.Container) error {
 		if before = endpointOn(tx.Snapshot(), c.ID, n.ID); before == nil {
 			return errs.New(errs.Conflict, "container %s is not connected to network %s", c.Name, n.Name)
@@ -73,15 +74,17 @@ func (e *Engine) changeAliases(ctx context.Context, network, ref, action string,
 		if next.Aliases, err = change(c, n, before.Aliases); err != nil {
 			return err
 		}
+		fewer = len(next.Aliases) < len(before.Aliases)
 		return tx.PutEndpoint(&next)
 	}
-	undo := func(tx *store.Tx, _ *model.Container) error { return tx.PutEndpoint(before) }
-	c, err := e.changeLive(ctx, ref, do, undo)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		e.networkEvent(n, action, "container", c.ID, "alias", name)
-	}
-	return nil
+	return e.changeLive(ctx, ref, liveChange{
+		do:   do,
+		undo: func(tx *store.Tx, _ *model.Container) error { return tx.PutEndpoint(before) },
+		keep: func() bool { return fewer },
+		tell: func(c *model.Container) {
+			for _, name := range names {
+				e.networkEvent(n, action, "container", c.ID, "alias", name)
+			}
+		},
+	})
 }

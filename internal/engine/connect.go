@@ -23,7 +23,6 @@ func (e *Engine) ConnectNetwork(ctx context.Context, ref, container string, r mo
 	}
 	_, unlock := e.lock(c.ID)
 	defer unlock()
-	ctx = context.WithoutCancel(ctx)
 
 	r.Network = n.ID
 	var ep *model.Endpoint
@@ -46,26 +45,16 @@ func (e *Engine) ConnectNetwork(ctx context.Context, ref, container string, r mo
 	if err != nil {
 		return err
 	}
-	if c.Active {
-		if err := e.network.Wait(ctx, c.ID, snap.Revision); err != nil {
-			e.dropEndpoint(ep, c.ID, n.ID)
-			return fmt.Errorf("connect container %s to network %s: %w", c.Name, n.Name, err)
-		}
-		e.networkEvent(n, "connect", "container", c.ID)
-	}
-	return nil
-}
-
-// dropEndpoint takes back a membership that could not be made true.
-func (e *Engine) dropEndpoint(ep *model.Endpoint, containerID, networkID string) {
-	_, err := e.store.Update(func(tx *store.Tx) error {
+	f := effect{doing: fmt.Sprintf("connect container %s to network %s", c.Name, n.Name), of: []string{c.ID}}
+	err = e.orTakeBack(ctx, snap, f, func(tx *store.Tx) error {
 		tx.DeleteEndpoint(ep.ID)
-		dropLinksOver(tx, containerID, networkID)
+		dropLinksOver(tx, c.ID, n.ID)
 		return nil
 	})
-	if err != nil {
-		e.log.Error("a failed connection can't be taken back", "container", containerID, "network", networkID, "error", err)
+	if err == nil && c.Active {
+		e.networkEvent(n, "connect", "container", c.ID)
 	}
+	return err
 }
 
 // dropLinksOver deletes the container's own links over a network. Links of
@@ -116,11 +105,8 @@ func (e *Engine) DisconnectNetwork(ctx context.Context, ref, container string, f
 	}
 	if c.Active {
 		e.networkEvent(n, "disconnect", "container", c.ID)
-		if err := e.network.Wait(context.WithoutCancel(ctx), c.ID, snap.Revision); err != nil {
-			return fmt.Errorf("disconnect container %s from network %s: %w", c.Name, n.Name, err)
-		}
 	}
-	return nil
+	return e.orKeep(ctx, snap, effect{doing: fmt.Sprintf("disconnect container %s from network %s", c.Name, n.Name), of: []string{c.ID}})
 }
 
 // forgetLost takes a network that is gone off a container's list.

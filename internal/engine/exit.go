@@ -89,16 +89,13 @@ func (e *Engine) ended(ctx context.Context, l *live, c *model.Container, x Exit)
 }
 
 // recordEnd stores the end: on disk before the runtime forgets it, unless the
-// container goes away with it. A disk that refuses gets it later: the process
-// has ended all the same.
+// container goes away with it.
 func (e *Engine) recordEnd(id string, gone bool, f func(*model.Container) error) error {
-	if !gone {
-		err := e.change(id, f)
-		if !errs.Is(err, errs.Unavailable) {
-			return err
-		}
+	if gone {
+		_, err := e.softChange(id, f)
+		return err
 	}
-	_, err := e.softChange(id, f)
+	_, err := e.insist(changing(id, f))
 	return err
 }
 

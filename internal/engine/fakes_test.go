@@ -25,13 +25,18 @@ import (
 // world is what is there whatever becomes of an engine: processes, layers,
 // files, and the programs that hold host ports.
 type world struct {
-	mounting  func() // called while a layer is mounted
-	t         *testing.T
-	root      string
-	failWait  atomic.Bool
-	rootfs    string // every container's files
-	hostLinks map[string]*model.HostLink
-	dbs       int
+	mounting func() // called while a layer is mounted
+	t        *testing.T
+	root     string
+	failWait atomic.Bool
+	failOf   atomic.Pointer[string] // the container whose network fails
+	failOnce atomic.Bool            // the next wait fails, after what happens meanwhile
+	waiting  func()                 // what happens then
+	// failAddress keeps floating IPs from the host's device.
+	failAddress atomic.Bool
+	rootfs      string // every container's files
+	hostLinks   map[string]*model.HostLink
+	dbs         int
 
 	clock *fakeClock
 
@@ -313,11 +318,25 @@ func (n *fakeNetwork) Prepare(_ context.Context, id string) (string, error) {
 	return "/netns/" + id, n.hit("Network.Prepare")
 }
 
+func (n *fakeNetwork) Address(netip.Addr) error {
+	if n.w.failAddress.Load() {
+		return errors.New("no address can be put on eth0")
+	}
+	return nil
+}
+
 func (n *fakeNetwork) Wait(_ context.Context, id string, rev uint64) error {
 	if err := n.hit("Network.Wait"); err != nil {
 		return err
 	}
-	if n.w.failWait.Load() {
+	if n.w.failOnce.Swap(false) {
+		n.w.mu.Lock()
+		meanwhile := n.w.waiting
+		n.w.mu.Unlock()
+		meanwhile()
+		return errors.New("the network fails this time")
+	}
+	if of := n.w.failOf.Load(); n.w.failWait.Load() || of != nil && *of == id {
 		return errors.New("the network fails")
 	}
 	s := n.r.store.Snapshot()

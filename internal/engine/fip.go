@@ -38,13 +38,43 @@ func (e *Engine) AllocateFIPs(ctx context.Context, count int, pool string) ([]*m
 	if count < 1 || count > maxAllocate {
 		return nil, errs.New(errs.Invalid, "can't allocate %d floating IPs: the number must be between 1 and %d", count, maxAllocate)
 	}
+	return e.allocate(ctx, count, func(s *model.Snapshot, used map[netip.Addr]string) ([]*model.FloatingIP, error) {
+		return freeFIPsOf(s, used, count, pool)
+	})
+}
+
+// AllocateFIP takes a certain address of a pool.
+func (e *Engine) AllocateFIP(ctx context.Context, address string) (*model.FloatingIP, error) {
+	a, err := netip.ParseAddr(address)
+	if err != nil || a.Zone() != "" || a.Is4In6() {
+		return nil, errs.New(errs.Invalid, "%q is not an address such as 203.0.113.17", address)
+	}
+	fips, err := e.allocate(ctx, 1, func(s *model.Snapshot, used map[netip.Addr]string) ([]*model.FloatingIP, error) {
+		f, err := freeFIP(s, used, a)
+		if held := s.FIPs[a.String()]; err != nil && e.tenant != "" && (held == nil || held.Tenant != e.tenant) { // whose it is is not theirs to know
+			err = errs.New(errs.Conflict, "can't allocate floating IP %s: the address is not available; `jackstay fip allocate 1` takes one that is", a)
+		}
+		return []*model.FloatingIP{f}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return fips[0], nil
+}
+
+// allocate stores the floating IPs that pick finds free, all or none. What a
+// tenant may have is looked at first: it is told nothing of pools beyond that.
+func (e *Engine) allocate(ctx context.Context, count int, pick func(*model.Snapshot, map[netip.Addr]string) ([]*model.FloatingIP, error)) ([]*model.FloatingIP, error) {
 	used, err := e.host.Addresses(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the host's addresses: %w", err)
 	}
 	var out []*model.FloatingIP
 	_, err = e.store.Update(func(tx *store.Tx) error {
-		if out, err = freeFIPsOf(tx.All(), used, count, pool); err != nil {
+		if err := tx.FIPsLeft(count); err != nil {
+			return err
+		}
+		if out, err = pick(tx.All(), used); err != nil {
 			return err
 		}
 		for _, f := range out {
@@ -61,6 +91,41 @@ func (e *Engine) AllocateFIPs(ctx context.Context, count int, pool string) ([]*m
 		e.fipEvent(f, "allocate")
 	}
 	return out, nil
+}
+
+// freeFIP gives a floating IP with this address, or why there can't be one.
+func freeFIP(s *model.Snapshot, used map[netip.Addr]string, a netip.Addr) (*model.FloatingIP, error) {
+	for _, p := range SortedFIPPools(s) {
+		if !p.Prefix.Contains(a) {
+			continue
+		}
+		first, last := hostRange(p.Prefix)
+		why := ""
+		switch whose, taken := used[a]; {
+		case s.FIPs[a.String()] != nil:
+			why = "it is allocated already"
+		case a.Less(first) || last.Less(a):
+			why = fmt.Sprintf("it is the first or the last of pool %s, which are the network's own", p.Prefix)
+		case taken:
+			why = "the address is " + whose
+		case publishedOn(s)[a]:
+			why = "a port is published on it"
+		default:
+			return &model.FloatingIP{Address: a, Pool: p.Prefix}, nil
+		}
+		return nil, errs.New(errs.Conflict, "can't allocate floating IP %s: %s", a, why)
+	}
+	return nil, errs.New(errs.Invalid, "can't allocate floating IP %s: it is in no pool; `jackstay fip pool ls` shows those there are", a)
+}
+
+// publishedOn gives the addresses that ports are published on: as a floating
+// IP's, those would be led to who publishes them.
+func publishedOn(s *model.Snapshot) map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for k := range s.Ports {
+		out[k.HostIP] = true
+	}
+	return out
 }
 
 // freeFIPsOf picks count addresses of the pool with this prefix, or of all.
@@ -91,10 +156,7 @@ func freeFIPs(s *model.Snapshot, used map[netip.Addr]string, count int) ([]*mode
 	if len(s.FIPPools) == 0 {
 		return nil, errs.New(errs.Unavailable, "there is no pool of floating IPs: add one with `jackstay fip pool add CIDR --dev DEVICE`")
 	}
-	published := map[netip.Addr]bool{} // a port there would be led to who publishes it
-	for k := range s.Ports {
-		published[k.HostIP] = true
-	}
+	published := publishedOn(s)
 	var out []*model.FloatingIP
 	for _, p := range SortedFIPPools(s) {
 		first, last := hostRange(p.Prefix)
@@ -153,6 +215,10 @@ func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force, ex
 	if err != nil || m.to == nil {
 		return err
 	}
+	doing := fmt.Sprintf("attach floating IP %s to container %s", m.fip.Address, m.to.Name)
+	if err := e.orTakeBack(ctx, snap, e.fipEffect(doing, m.fip, m.to), m.undo); err != nil {
+		return err
+	}
 	if m.from != nil {
 		e.fipEvent(m.fip, "detach", "container", m.from.ID)
 	}
@@ -160,18 +226,13 @@ func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force, ex
 		e.fipEvent(m.lost, "detach", "container", m.to.ID)
 	}
 	e.fipEvent(m.fip, "attach", "container", m.to.ID)
-	return e.settleFIP(ctx, snap, m.to.ID)
+	return nil
 }
 
-// settleFIP waits until an active container has, or has no more, its address.
-func (e *Engine) settleFIP(ctx context.Context, snap *model.Snapshot, id string) error {
-	if c := snap.Containers[id]; c == nil || !c.Active {
-		return nil
-	}
-	if err := e.network.Wait(context.WithoutCancel(ctx), id, snap.Revision); err != nil {
-		return fmt.Errorf("the floating IP of container %s is recorded, and is not in effect yet: %w", snap.Containers[id].Name, err)
-	}
-	return nil
+// fipEffect is that of a floating IP which a container gets or loses: the rules
+// and, on the host's device, the address.
+func (e *Engine) fipEffect(doing string, f *model.FloatingIP, c *model.Container) effect {
+	return effect{doing: doing, of: []string{c.ID}, more: func(context.Context) error { return e.network.Address(f.Address) }}
 }
 
 // move is one attachment under way.
@@ -182,6 +243,7 @@ type move struct {
 	used           map[netip.Addr]string
 
 	fip  *model.FloatingIP // as attached
+	was  *model.FloatingIP // the same before
 	to   *model.Container  // nil: it is so already
 	from *model.Container  // who had it
 	lost *model.FloatingIP // what the container had
@@ -204,7 +266,7 @@ func (m *move) run(tx *store.Tx) error {
 	if err := m.refuse(s, f, c); err != nil {
 		return err
 	}
-	m.to, m.from = c, s.Containers[f.ContainerID]
+	m.was, m.to, m.from = f, c, s.Containers[f.ContainerID]
 	if has := s.FIPs[s.FIPOf[c.ID]]; has != nil {
 		m.lost = has
 		free := *has
@@ -226,8 +288,36 @@ func (m *move) again(tx *store.Tx, f *model.FloatingIP, c *model.Container) erro
 	}
 	next := *f
 	next.ExposeOnly = m.exposeOnly
-	m.fip, m.to = &next, c
+	m.fip, m.was, m.to = &next, f, c
 	return tx.PutFIP(&next)
+}
+
+// undo attaches everything to whom it was attached to, if nobody has changed
+// that since.
+func (m *move) undo(tx *store.Tx) error {
+	now := tx.Snapshot().FIPs[m.fip.ID()]
+	if now == nil || now.ContainerID != m.fip.ContainerID || now.ExposeOnly != m.fip.ExposeOnly {
+		return nil
+	}
+	if err := attachAgain(tx, now, m.was); err != nil || m.lost == nil {
+		return err
+	}
+	if now = tx.Snapshot().FIPs[m.lost.ID()]; now == nil || now.ContainerID != "" {
+		return nil
+	}
+	return attachAgain(tx, now, m.lost)
+}
+
+// attachAgain attaches a floating IP as it was; one whose container is gone, or
+// has another one by now, to none.
+func attachAgain(tx *store.Tx, now, was *model.FloatingIP) error {
+	s := tx.Snapshot()
+	back := *now
+	back.ContainerID, back.ExposeOnly, back.Auto, back.Finishing = was.ContainerID, was.ExposeOnly, was.Auto && now.Name == "", was.Finishing
+	if has := s.FIPOf[was.ContainerID]; s.Containers[was.ContainerID] == nil || has != "" && has != now.ID() {
+		freed(&back)
+	}
+	return tx.PutFIP(&back)
 }
 
 // freed makes a record that of a floating IP which is attached to none.
@@ -298,7 +388,7 @@ func (e *Engine) DetachFIP(ctx context.Context, container string) (*model.Floati
 		return nil, err
 	}
 	e.fipEvent(&free, "detach", "container", c.ID)
-	return &free, e.settleFIP(ctx, snap, c.ID)
+	return &free, e.orKeep(ctx, snap, e.fipEffect(fmt.Sprintf("detach floating IP %s from container %s", free.Address, c.Name), &free, c))
 }
 
 // ReleaseFIP gives an address back to its pool.

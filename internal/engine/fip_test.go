@@ -69,6 +69,84 @@ func TestAllocateFIPs(t *testing.T) {
 	}
 }
 
+// A certain address is allocated, or the reason is said; a tenant learns only of
+// its own.
+func TestAllocateCertainFIP(t *testing.T) {
+	r := fipRig(t, "203.0.113.16/29", "2001:db8:1::10/126")
+	acme := r.tenant(t, "acme")
+	r.runContainer(t, "web", "serve", publish("203.0.113.20", 80, 0, 80))
+	if _, err := acme.AllocateFIP(t.Context(), "203.0.113.21"); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		address, err, tenantsErr string
+		kind                     errs.Kind
+	}{
+		{"203.0.113.19", "", "the address is not available", errs.Conflict},
+		{"203.0.113.19", "it is allocated already", "the address is not available", errs.Conflict},
+		{"2001:db8:1::11", "", "the address is not available", errs.Conflict},
+		{"203.0.113.16", "it is the first or the last of pool 203.0.113.16/29", "the address is not available", errs.Conflict},
+		{"203.0.113.18", "the address is the host's own", "the address is not available", errs.Conflict},
+		{"203.0.113.20", "a port is published on it", "the address is not available", errs.Conflict},
+		{"203.0.113.21", "it is allocated already", "it is allocated already", errs.Conflict},
+		{"203.0.113.44", "it is in no pool; `jackstay fip pool ls`", "the address is not available", errs.Invalid},
+		{"::ffff:203.0.113.22", "is not an address such as", "is not an address such as", errs.Invalid},
+		{"front", "is not an address such as", "is not an address such as", errs.Invalid},
+	} {
+		before := len(r.Snapshot().FIPs)
+		f, err := r.AllocateFIP(t.Context(), tc.address)
+		if tc.err == "" {
+			if err != nil || f.ID() != tc.address || r.Snapshot().FIPs[tc.address] == nil {
+				t.Errorf("%s: %v", tc.address, err)
+			}
+		} else if !errs.Is(err, tc.kind) || !strings.Contains(err.Error(), tc.err) || len(r.Snapshot().FIPs) != before {
+			t.Errorf("%s: %v, want %q", tc.address, err, tc.err)
+		}
+		if _, err := acme.AllocateFIP(t.Context(), tc.address); err == nil || !strings.Contains(err.Error(), tc.tenantsErr) {
+			t.Errorf("%s for a tenant: %v, want %q", tc.address, err, tc.tenantsErr)
+		}
+	}
+}
+
+// A tenant's quota is looked at before the pools, of whose state it learns nothing.
+func TestQuotaBeforePools(t *testing.T) {
+	r := fipRig(t, "203.0.113.16/30")
+	if _, err := r.CreateTenant(t.Context(), model.Tenant{Name: "acme", FIPQuota: 2}); err != nil {
+		t.Fatal(err)
+	}
+	acme := r.as("acme")
+	allocate := func(n int) string {
+		_, err := acme.AllocateFIPs(t.Context(), n, "")
+		return fmt.Sprint(err)
+	}
+	for _, step := range []struct {
+		n    int
+		want string
+	}{
+		{3, "the quota of 2 floating IPs leaves 2: allocate fewer"}, {1, "<nil>"}, {2, "the quota of 2 floating IPs leaves 1: allocate fewer"},
+		{1, "the pools have 0 free"},
+	} {
+		if got := allocate(step.n); !strings.Contains(got, step.want) {
+			t.Errorf("%d: %s, want %s", step.n, got, step.want)
+		}
+	}
+	one := 1
+	if _, err := r.UpdateTenant(t.Context(), "acme", model.TenantUpdate{FIPQuota: &one}); err != nil {
+		t.Fatal(err)
+	}
+	if got := allocate(1); !strings.Contains(got, "the quota of 1 floating IPs is reached: release some") {
+		t.Errorf("at the quota: %s", got)
+	}
+	_, err := acme.AllocateFIP(t.Context(), "203.0.113.17")
+	if !errs.Is(err, errs.Forbidden) {
+		t.Errorf("a certain one at the quota: %v", err)
+	}
+	_, err = acme.tryCreate(t, "web", "serve", func(q *model.CreateRequest) { q.Config.Labels = map[string]string{"com.jackstay.fip": "auto"} })
+	if err == nil || !strings.Contains(err.Error(), "the quota of 1 floating IPs is reached") {
+		t.Errorf("--fip auto at the quota: %v", err)
+	}
+}
+
 func TestAttachFIP(t *testing.T) {
 	r := fipRig(t, "203.0.113.16/29")
 	r.fips(t, 2)

@@ -50,6 +50,9 @@ func (n *newFIP) put(tx *store.Tx, c *model.Container) error {
 		if !hasBridge(tx.Snapshot(), c) {
 			return errs.New(errs.Invalid, "conflicting options: --fip and the network mode %s: a floating IP needs a bridge network", c.Host.NetworkMode)
 		}
+		if err := tx.FIPsLeft(1); err != nil {
+			return err
+		}
 		free, err := freeFIPs(tx.All(), n.used, 1)
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -83,11 +82,10 @@ func checkGroupName(name string) error {
 // UpdateSecurityGroup changes a group's rules in one step, for connections that
 // run too.
 func (e *Engine) UpdateSecurityGroup(ctx context.Context, ref string, ch model.SecurityGroupChange) (*model.SecurityGroup, error) {
-	var g *model.SecurityGroup
-	snap, err := e.store.Update(func(tx *store.Tx) error {
+	var g, old *model.SecurityGroup
+	snap, err := e.store.Update(func(tx *store.Tx) (err error) {
 		s := tx.Snapshot()
-		old, err := findGroup(s, ref)
-		if err != nil {
+		if old, err = findGroup(s, ref); err != nil {
 			return err
 		}
 		next := *old
@@ -114,25 +112,29 @@ func (e *Engine) UpdateSecurityGroup(ctx context.Context, ref string, ch model.S
 	if err != nil {
 		return nil, err
 	}
-	e.groupEvent(g, "update")
-	return g, e.settleGroup(ctx, snap, g)
-}
-
-// settleGroup waits until the rules of a group are those that containers meet.
-// The firewall has them for all of its containers at once, so it asks for one.
-func (e *Engine) settleGroup(ctx context.Context, snap *model.Snapshot, g *model.SecurityGroup) error {
-	for _, c := range groupMembers(snap, g.ID) {
-		if !c.Active {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
-		defer cancel()
-		if err := e.network.Wait(ctx, c.ID, snap.Revision); err != nil {
-			return fmt.Errorf("the rules of security group %s are recorded, and are not in effect yet: %w", g.Name, err)
-		}
-		return nil
+	// The firewall has the rules for all of a group's containers at once, so one
+	// that runs is asked for.
+	f := effect{doing: "change the rules of security group " + g.Name}
+	if at := slices.IndexFunc(groupMembers(snap, g.ID), func(c *model.Container) bool { return c.Active }); at >= 0 {
+		f.of = []string{groupMembers(snap, g.ID)[at].ID}
 	}
-	return nil
+	if slices.ContainsFunc(old.Rules, func(r model.GroupRule) bool { return !slices.Contains(g.Rules, r) }) {
+		e.groupEvent(g, "update")
+		return g, e.orKeep(ctx, snap, f)
+	}
+	err = e.orTakeBack(ctx, snap, f, func(tx *store.Tx) error {
+		now := tx.Snapshot().SecurityGroups[g.ID]
+		if now == nil || !slices.Equal(now.Rules, g.Rules) || now.Description != g.Description {
+			return nil // somebody changed it since: that counts
+		}
+		back := *old
+		return tx.PutSecurityGroup(&back)
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.groupEvent(g, "update")
+	return g, nil
 }
 
 // groupMembers gives the containers in a group, by name.
@@ -213,7 +215,7 @@ func (e *Engine) DetachSecurityGroups(ctx context.Context, ref string, names []s
 // those that are named.
 func (e *Engine) changeGroups(ctx context.Context, ref string, names []string, action string,
 	next func(s *model.Snapshot, c *model.Container, changed []string) ([]string, error)) error {
-	var before, changed []string
+	var before, after, changed []string
 	put := func(tx *store.Tx, c *model.Container) error {
 		s := tx.Snapshot()
 		if err := linkable(s, c, "be in security groups"); err != nil {
@@ -226,25 +228,34 @@ func (e *Engine) changeGroups(ctx context.Context, ref string, names []string, a
 		before = c.SecurityGroups
 		with := *c
 		if with.SecurityGroups, err = next(s, c, changed); err != nil || slices.Equal(with.SecurityGroups, before) {
-			changed = nil
+			after, changed = before, nil
 			return err
 		}
+		after = with.SecurityGroups
 		if err := tx.PutContainer(&with); err != nil {
 			return err
 		}
 		return checkGroupElements(tx, c.Tenant)
 	}
-	undo := func(tx *store.Tx, c *model.Container) error {
-		with := *c
-		with.SecurityGroups = before
-		return tx.PutContainer(&with)
+	return e.changeLive(ctx, ref, liveChange{
+		do: put,
+		undo: func(tx *store.Tx, c *model.Container) error {
+			with := *c
+			with.SecurityGroups = slices.DeleteFunc(slices.Clone(before), func(id string) bool { return tx.Snapshot().SecurityGroups[id] == nil })
+			return tx.PutContainer(&with)
+		},
+		keep: func() bool { return closes(before, after) },
+		tell: func(c *model.Container) { e.groupEvents(c, changed, action) },
+	})
+}
+
+// closes tells whether a container that was in some groups is reached by fewer
+// in others: in none everything may reach it, in one what a rule lets in.
+func closes(before, after []string) bool {
+	if len(before) == 0 || len(after) == 0 {
+		return len(after) > 0
 	}
-	c, err := e.changeLive(ctx, ref, put, undo)
-	if err != nil {
-		return err
-	}
-	e.groupEvents(c, changed, action)
-	return nil
+	return slices.ContainsFunc(before, func(id string) bool { return !slices.Contains(after, id) })
 }
 
 // groupIDs resolves names of groups, each once, in order.

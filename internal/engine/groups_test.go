@@ -258,22 +258,6 @@ func TestGroupRefusals(t *testing.T) {
 	}
 }
 
-// What the network can't do is taken back.
-func TestGroupAttachUndone(t *testing.T) {
-	r := newWorld(t).engine()
-	r.group(t, "web")
-	id := r.runContainer(t, "one", "serve")
-	r.w.mu.Lock()
-	r.w.failAt = r.w.calls + 1
-	r.w.mu.Unlock()
-	if err := r.AttachSecurityGroups(t.Context(), "one", []string{"web"}); err == nil {
-		t.Error("no error")
-	}
-	if got := r.Snapshot().Containers[id].SecurityGroups; len(got) != 0 {
-		t.Errorf("in %v", got)
-	}
-}
-
 // A tenant's groups leave room for others', and count with everybody's.
 func TestTenantsGroupElements(t *testing.T) {
 	r := newWorld(t).engine()

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -28,34 +27,25 @@ func (e *Engine) AddLink(ctx context.Context, ref string, r model.LinkRequest) (
 		}
 		return tx.PutLink(link)
 	}
-	undo := func(tx *store.Tx, _ *model.Container) error { tx.DeleteLink(link.ID); return nil }
-	c, err := e.changeLive(ctx, ref, put, undo)
+	err = e.changeLive(ctx, ref, liveChange{
+		do:   put,
+		undo: func(tx *store.Tx, _ *model.Container) error { tx.DeleteLink(link.ID); return nil },
+		also: func(s *model.Snapshot) []string { return wayBack(s, link) },
+		tell: func(c *model.Container) {
+			e.containerEvent(c, "link-add", "alias", link.Alias, "target", targetName(e.store.Snapshot(), link))
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
-	if s := e.store.Snapshot(); c.Active {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
-		defer cancel()
-		if err := e.awaitTarget(ctx, s, link, s.Revision); err != nil {
-			if _, uerr := e.store.Update(func(tx *store.Tx) error { tx.DeleteLink(link.ID); return nil }); uerr != nil {
-				e.log.Error("a failed link can't be taken back", "container", c.ID, "error", uerr)
-			}
-			return nil, err
-		}
-	}
-	e.containerEvent(c, "link-add", "alias", link.Alias, "target", targetName(e.store.Snapshot(), link))
 	return link, nil
 }
 
-// awaitTarget returns when the target of a link between two networks has its way
-// back, as planned at this revision.
-func (e *Engine) awaitTarget(ctx context.Context, s *model.Snapshot, l *model.Link, rev uint64) error {
-	r := links.Find(s, l)
-	if !r.Joined() || !r.Owner.Active {
-		return nil
-	}
-	if err := e.network.Wait(ctx, r.Owner.ID, rev); err != nil {
-		return fmt.Errorf("change the network of container %s: %w", r.Owner.Name, err)
+// wayBack gives the container that a link between two networks leads to: it has
+// a way back to whom the link is of.
+func wayBack(s *model.Snapshot, l *model.Link) []string {
+	if r := links.Find(s, l); r.Joined() {
+		return []string{r.Owner.ID}
 	}
 	return nil
 }
@@ -124,7 +114,6 @@ func linkable(s *model.Snapshot, c *model.Container, what string) error {
 // RemoveLink removes a container's links of this alias, on every network.
 func (e *Engine) RemoveLink(ctx context.Context, ref, alias string) error {
 	var gone []*model.Link
-	var changed []*model.Endpoint // as they were
 	remove := func(tx *store.Tx, c *model.Container) error {
 		s := tx.Snapshot()
 		var has []string
@@ -146,7 +135,6 @@ func (e *Engine) RemoveLink(ctx context.Context, ref, alias string) error {
 			if len(without) == len(ep.Links) {
 				continue
 			}
-			changed = append(changed, ep)
 			next := *ep
 			next.Links = without
 			if err := tx.PutEndpoint(&next); err != nil {
@@ -155,20 +143,7 @@ func (e *Engine) RemoveLink(ctx context.Context, ref, alias string) error {
 		}
 		return nil
 	}
-	undo := func(tx *store.Tx, _ *model.Container) error {
-		for _, l := range gone {
-			if err := tx.PutLink(l); err != nil {
-				return err
-			}
-		}
-		return putEndpoints(tx, changed)
-	}
-	c, err := e.changeLive(ctx, ref, remove, undo)
-	if err != nil {
-		return err
-	}
-	e.containerEvent(c, "link-rm", "alias", alias)
-	return nil
+	return e.changeLive(ctx, ref, liveChange{do: remove, tell: func(c *model.Container) { e.containerEvent(c, "link-rm", "alias", alias) }})
 }
 
 func hasWords(names []string) string {
@@ -179,39 +154,50 @@ func hasWords(names []string) string {
 	return ": it has " + strings.Join(slices.Compact(names), ", ")
 }
 
-// changeLive stores a change of a container's network and returns when it is
-// true; what can't be made true is undone. Both functions get the container's
-// record as the transaction finds it.
-func (e *Engine) changeLive(ctx context.Context, ref string, do, undo func(*store.Tx, *model.Container) error) (*model.Container, error) {
+// liveChange is a change of a container's network. Its functions get the
+// container's record as the transaction finds it.
+type liveChange struct {
+	do   func(*store.Tx, *model.Container) error
+	undo func(*store.Tx, *model.Container) error // nil: it takes something away, see orKeep
+	keep func() bool                             // asked after do: what undo is for stays all the same
+	also func(*model.Snapshot) []string          // further containers that it is about
+	tell func(*model.Container)                  // records what happened
+}
+
+// changeLive stores a change and returns when it is true.
+func (e *Engine) changeLive(ctx context.Context, ref string, ch liveChange) error {
 	c, err := e.FindContainer(ref)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	_, unlock := e.lock(c.ID)
+	id := c.ID
+	_, unlock := e.lock(id)
 	defer unlock()
 	in := func(f func(*store.Tx, *model.Container) error) func(*store.Tx) error {
 		return func(tx *store.Tx) (err error) {
-			if c, err = changeable(tx.Snapshot(), c.ID, ref); err != nil {
+			if c, err = changeable(tx.Snapshot(), id, ref); err != nil {
 				return err
 			}
 			return f(tx, c)
 		}
 	}
-	id := c.ID
-	snap, err := e.store.Update(in(do))
-	if err != nil || !c.Active {
-		return c, err
+	s, err := e.store.Update(in(ch.do))
+	if err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
-	defer cancel()
-	if err := e.network.Wait(ctx, id, snap.Revision); err != nil {
-		name := c.Name
-		if _, uerr := e.store.Update(in(undo)); uerr != nil {
-			e.log.Error("a failed change can't be taken back", "container", id, "error", uerr)
-		}
-		return nil, fmt.Errorf("change the network of container %s: %w", name, err)
+	f := effect{of: []string{id}}
+	if ch.also != nil && c.Active {
+		f.of = append(f.of, ch.also(s)...)
 	}
-	return c, nil
+	if ch.undo == nil || ch.keep != nil && ch.keep() {
+		ch.tell(c)
+		return e.orKeep(ctx, s, f)
+	}
+	if err := e.orTakeBack(ctx, s, f, in(ch.undo)); err != nil {
+		return err
+	}
+	ch.tell(c)
+	return nil
 }
 
 func putEndpoints(tx *store.Tx, eps []*model.Endpoint) error {

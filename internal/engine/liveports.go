@@ -33,8 +33,6 @@ func (e *Engine) AddPorts(ctx context.Context, ref string, bs []model.PortBindin
 	}
 	_, unlock := e.lock(c.ID)
 	defer unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
-	defer cancel()
 
 	avoid := map[model.PortKey]bool{}
 	for try := 1; ; try++ {
@@ -47,13 +45,11 @@ func (e *Engine) AddPorts(ctx context.Context, ref string, bs []model.PortBindin
 			e.containerEvent(a.after, "port-add", "ports", bindingWords(bs))
 			return nil, nil
 		}
-		err = e.network.Wait(ctx, c.ID, snap.Revision)
+		err = e.orTakeBack(ctx, snap, effect{doing: "publish ports of container " + c.Name, of: []string{c.ID}}, changing(c.ID, a.undo))
 		if err == nil {
 			e.containerEvent(a.after, "port-add", "ports", portWords(a.added))
 			return a.added, nil
 		}
-		e.takeBackPorts(a)
-		err = fmt.Errorf("publish ports of container %s: %w", c.Name, err)
 		if !errs.Is(err, errs.Conflict) || try == portTries || !a.chooseOthers() {
 			return nil, err
 		}
@@ -154,16 +150,11 @@ func (a *addition) chooseOthers() bool {
 	return any
 }
 
-// takeBackPorts undoes an addition that could not be made true.
-func (e *Engine) takeBackPorts(a *addition) {
-	err := e.change(a.id, func(c *model.Container) error {
-		c.Host.PortBindings, c.Config.ExposedPorts, c.Remembered = a.before.Host.PortBindings, a.before.Config.ExposedPorts, a.before.Remembered
-		c.Ports = slices.DeleteFunc(slices.Clone(c.Ports), func(m model.PortMapping) bool { return slices.Contains(a.added, m) })
-		return nil
-	})
-	if err != nil && !isGone(err) {
-		e.log.Error("ports that can't be published can't be taken back", "container", a.id, "error", err)
-	}
+// undo takes an addition out of a container's record.
+func (a *addition) undo(c *model.Container) error {
+	c.Host.PortBindings, c.Config.ExposedPorts, c.Remembered = a.before.Host.PortBindings, a.before.Config.ExposedPorts, a.before.Remembered
+	c.Ports = slices.DeleteFunc(slices.Clone(c.Ports), func(m model.PortMapping) bool { return slices.Contains(a.added, m) })
+	return nil
 }
 
 // RemovePorts takes published ports back. Connections through them end before
@@ -200,16 +191,12 @@ func (e *Engine) RemovePorts(ctx context.Context, ref string, ports []model.Publ
 		return err
 	}
 	e.containerEvent(c, "port-rm", "ports", portWords(gone))
-	if !c.Active {
+	// What keeps other ports of the container from being held is no failure of this.
+	err = e.orKeep(ctx, snap, effect{doing: "take ports of container " + c.Name + " back", of: []string{c.ID}})
+	if errs.Is(err, errs.Conflict) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
-	defer cancel()
-	// What keeps other ports of the container from being held is no failure of this.
-	if err := e.network.Wait(ctx, c.ID, snap.Revision); err != nil && !errs.Is(err, errs.Conflict) {
-		return fmt.Errorf("take ports of container %s back: %w", c.Name, err)
-	}
-	return nil
+	return err
 }
 
 // withoutPorts takes ports out of a container's record and gives them.

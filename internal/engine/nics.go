@@ -210,17 +210,15 @@ func (a *nicAddition) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.c.Active {
-		err := e.network.Wait(ctx, a.id, snap.Revision)
-		if err == nil && a.r.DHCP {
-			err = e.firstLease(ctx, a.id, a.nic.ID)
-		}
-		if err != nil {
-			return errors.Join(err, a.takeBack(ctx))
-		}
-		if a.ep != nil {
-			e.networkEvent(snap.Networks[a.network], "connect", "container", a.id)
-		}
+	f := effect{of: []string{a.id}}
+	if a.r.DHCP {
+		f.more = func(ctx context.Context) error { return e.firstLease(ctx, a.id, a.nic.ID) }
+	}
+	if err := e.orTakeBack(ctx, snap, f, func(tx *store.Tx) error { return e.dropNIC(tx, a.id, a.name()) }); err != nil {
+		return err
+	}
+	if a.c.Active && a.ep != nil {
+		e.networkEvent(snap.Networks[a.network], "connect", "container", a.id)
 	}
 	e.containerEvent(a.c, "nic-add", "nic", a.name(), "on", a.r.On, "kind", string(a.kind))
 	return nil
@@ -441,16 +439,6 @@ func pickInterface(s *model.Snapshot, c *model.Container, name string, first int
 	}
 }
 
-// takeBack undoes an addition that failed, and waits until nothing of it is left.
-func (a *nicAddition) takeBack(ctx context.Context) error {
-	snap, err := a.e.store.Update(func(tx *store.Tx) error { return a.e.dropNIC(tx, a.id, a.name()) })
-	if err != nil {
-		return fmt.Errorf("the NIC that failed can't be taken back: %w", err)
-	}
-	_ = a.e.network.Wait(ctx, a.id, snap.Revision) // what fails is tried again by itself
-	return nil
-}
-
 // dropNIC deletes an interface and the routes through it within a transaction.
 func (e *Engine) dropNIC(tx *store.Tx, id, name string) error {
 	s := tx.Snapshot()
@@ -521,16 +509,12 @@ func (e *Engine) RemoveNIC(ctx context.Context, ref, name string) error {
 		e.keepLeases(v.Container.ID, true)
 		return err
 	}
-	if c.Active {
-		if err := e.network.Wait(ctx, c.ID, snap.Revision); err != nil {
-			return fmt.Errorf("the NIC %s of container %s is not wanted any more, and is not gone yet: %w", name, c.Name, err)
-		}
-		if v.Network != nil {
-			e.networkEvent(v.Network, "disconnect", "container", c.ID)
-		}
+	err = e.orKeep(ctx, snap, effect{doing: fmt.Sprintf("take the NIC %s off container %s", name, c.Name), of: []string{c.ID}})
+	if c.Active && v.Network != nil {
+		e.networkEvent(v.Network, "disconnect", "container", c.ID)
 	}
 	e.containerEvent(c, "nic-remove", "nic", name, "on", v.NIC.On, "kind", string(v.NIC.Kind))
-	return nil
+	return err
 }
 
 // WaitNIC returns when a container runs and has the interface, up and with its

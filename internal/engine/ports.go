@@ -24,6 +24,9 @@ type Network interface {
 	// later is applied, or with what keeps it from being. A host port that
 	// another program holds is errs.Conflict.
 	Wait(ctx context.Context, containerID string, rev uint64) error
+	// Address tells what keeps a floating IP's address from being on, or off, the
+	// host's device as planned; nil: nothing. A container runs without.
+	Address(a netip.Addr) error
 	// Resync observes the whole host and repairs it.
 	Resync(ctx context.Context) error
 }

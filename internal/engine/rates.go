@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
+	"github.com/jackstay/jackstay/internal/store"
 )
 
 // What a limit may be, in bits a second: below, one full packet takes more than
@@ -235,23 +236,20 @@ func (e *Engine) updateRates(ctx context.Context, c *model.Container, w rateWish
 		return undo, nil, err
 	}
 	words = []string{"net-rate-in", rates.In.Words(s, c), "net-rate-out", rates.Out.Words(s, c)}
-	put := func(r model.Rates) (*model.Snapshot, error) {
-		return e.store.Update(changing(c.ID, func(c *model.Container) error { c.Rates = r; return nil }))
+	put := func(r model.Rates) func(*store.Tx) error {
+		return changing(c.ID, func(c *model.Container) error { c.Rates = r; return nil })
 	}
 	undo = func() {
-		if _, err := put(c.Rates); err != nil {
+		if _, err := e.insist(put(c.Rates)); err != nil {
 			e.log.Error("a failed change can't be taken back", "container", c.ID, "error", err)
 		}
 	}
-	s, err = put(rates)
-	if err != nil || !s.Containers[c.ID].Active {
+	if s, err = e.store.Update(put(rates)); err != nil {
 		return undo, words, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
-	defer cancel()
-	if err := e.network.Wait(ctx, c.ID, s.Revision); err != nil {
-		undo()
-		return undo, words, fmt.Errorf("limit the rates of container %s: %w", c.Name, err)
+	err = e.orTakeBack(ctx, s, effect{doing: "limit the rates of container " + c.Name, of: []string{c.ID}}, put(c.Rates))
+	if err != nil {
+		return undo, words, err
 	}
 	return undo, words, nil
 }

@@ -121,7 +121,8 @@ func (e *Engine) markRemoving(c *model.Container) error {
 		_, err := e.softChange(c.ID, mark)
 		return err
 	}
-	return e.change(c.ID, mark)
+	_, err := e.insist(changing(c.ID, mark)) // on a full disk too: it makes room
+	return err
 }
 
 // markDead notes a removal that failed: the container can only be removed again.

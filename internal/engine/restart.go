@@ -68,11 +68,11 @@ func (e *Engine) restartDue(id string) {
 func (e *Engine) cancelRestart(ctx context.Context, l *live, c *model.Container) error {
 	l.stopTimer()
 	e.releaseLeases(ctx, c.ID)
-	err := e.change(c.ID, func(c *model.Container) error {
+	_, err := e.insist(changing(c.ID, func(c *model.Container) error {
 		c.State.Status, c.Active, c.Ports = model.StatusExited, false, nil
 		c.ManuallyStopped = true
 		return nil
-	})
+	}))
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,6 @@ func (e *Engine) changeInside(ctx context.Context, ref, action, what string, cha
 	}
 	_, unlock := e.lock(c.ID)
 	defer unlock()
-	ctx = context.WithoutCancel(ctx)
 	var before, after *model.Container
 	snap, err := e.store.Update(func(tx *store.Tx) error {
 		s := tx.Snapshot()
@@ -60,19 +59,14 @@ func (e *Engine) changeInside(ctx context.Context, ref, action, what string, cha
 	if err != nil {
 		return err
 	}
-	if after.Active {
-		if err := e.network.Wait(ctx, c.ID, snap.Revision); err != nil {
-			back := e.change(c.ID, func(c *model.Container) error {
-				c.Routes, c.Rules, c.TC = before.Routes, before.Rules, before.TC
-				return nil
-			})
-			if back != nil {
-				e.log.Error("what failed inside a container can't be taken back", "container", c.ID, "error", back)
-			} else {
-				_ = e.network.Wait(ctx, c.ID, e.store.Snapshot().Revision) // what was there is there again
-			}
-			return err
-		}
+	// Taken back even if it takes something away: what is inside concerns nobody
+	// else, and one that fails would keep the container from starting again.
+	err = e.orTakeBack(ctx, snap, effect{of: []string{c.ID}}, changing(c.ID, func(c *model.Container) error {
+		c.Routes, c.Rules, c.TC = before.Routes, before.Rules, before.TC
+		return nil
+	}))
+	if err != nil {
+		return err
 	}
 	e.containerEvent(after, action, "words", what)
 	return nil

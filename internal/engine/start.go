@@ -201,8 +201,10 @@ func (st *start) announce() {
 func (st *start) awaitTargets(ctx context.Context, rev uint64) {
 	s := st.e.store.Snapshot()
 	for _, l := range s.LinksOf[st.id] {
-		if err := st.e.awaitTarget(ctx, s, l, rev); err != nil {
-			st.e.log.Warn("the target of a link has no way back", "container", st.id, "link", l.Alias, "error", err)
+		for _, id := range wayBack(s, l) {
+			if err := st.e.network.Wait(ctx, id, rev); err != nil {
+				st.e.log.Warn("the target of a link has no way back", "container", st.id, "link", l.Alias, "error", err)
+			}
 		}
 	}
 }

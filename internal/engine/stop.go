@@ -99,8 +99,8 @@ func (e *Engine) signalToStop(ctx context.Context, id, signal string) (*model.Co
 
 // sendStop sends a signal that a user wants the container to end by.
 func (e *Engine) sendStop(ctx context.Context, c *model.Container, number int) error {
-	if !c.ManuallyStopped {
-		if err := e.change(c.ID, func(c *model.Container) error { c.ManuallyStopped = true; return nil }); err != nil {
+	if !c.ManuallyStopped { // a full disk keeps nothing running that should end
+		if _, err := e.insist(changing(c.ID, func(c *model.Container) error { c.ManuallyStopped = true; return nil })); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -64,17 +63,15 @@ func (e *Engine) swap(ctx context.Context, from, to *model.Container, oldRef, ne
 	if err != nil {
 		return err
 	}
+	doing := fmt.Sprintf("put container %s in the place of %s", to.Name, from.Name)
+	if err := e.orTakeBack(ctx, snap, effect{doing: doing, of: []string{to.ID, from.ID}}, sw.undo); err != nil {
+		return err
+	}
 	e.live(from.ID).swaps.Add(1)
 	e.live(to.ID).swaps.Add(1)
 	e.containerEvent(sw.to, "swap", "from", from.ID)
 	for _, f := range sw.fips {
 		e.fipEvent(f, "attach", "container", f.ContainerID)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkWithin)
-	defer cancel()
-	err = errors.Join(e.network.Wait(ctx, to.ID, snap.Revision), e.network.Wait(ctx, from.ID, snap.Revision))
-	if err != nil {
-		return fmt.Errorf("container %s has taken the place of %s, but not all of its network is there yet: %w", to.Name, from.Name, err)
 	}
 	return nil
 }
@@ -87,6 +84,7 @@ type swap struct {
 	endpoints []*model.Endpoint
 	links     []*model.Link
 	fips      []*model.FloatingIP
+	before    *model.Snapshot
 }
 
 func newSwap(s *model.Snapshot, from, to, oldRef, newRef string) (*swap, error) {
@@ -109,7 +107,8 @@ func newSwap(s *model.Snapshot, from, to, oldRef, newRef string) (*swap, error) 
 	if !hasBridge(s, a) {
 		return nil, errs.New(errs.Invalid, "container %s has nothing to swap: it is on no bridge network of its own (its network mode is %s)", a.Name, a.Host.NetworkMode)
 	}
-	sw := &swap{}
+	before := *s // whose maps a transaction copies before it changes them
+	sw := &swap{before: &before}
 	for _, step := range []func(*model.Snapshot, *model.Container, *model.Container) error{sw.movePorts, sw.exchangeAddresses, sw.moveAliases, sw.moveLinks, sw.exchangeFIPs} {
 		if err := step(s, a, b); err != nil {
 			return nil, err
@@ -248,32 +247,81 @@ func (sw *swap) moveLinks(s *model.Snapshot, a, b *model.Container) error {
 
 // put stores the new records, the giver's first: what it held is free then.
 func (sw *swap) put(tx *store.Tx) error {
-	for _, c := range []*model.Container{sw.from, sw.to} {
+	return putSwapped(tx, []*model.Container{sw.from, sw.to}, sw.endpoints, sw.links, sw.fips)
+}
+
+// undo stores the records as they were. The locks of both containers are held
+// since; links and floating IPs that somebody changed meanwhile stay so.
+func (sw *swap) undo(tx *store.Tx) error {
+	s := tx.Snapshot()
+	var cs []*model.Container
+	for _, put := range []*model.Container{sw.to, sw.from} {
+		now, was := s.Containers[put.ID], sw.before.Containers[put.ID]
+		if now == nil {
+			return noSuchContainer(put.Name)
+		}
+		back := *now
+		back.Host.PortBindings, back.Host.PublishAllPorts = was.Host.PortBindings, was.Host.PublishAllPorts
+		back.Ports, back.Remembered, back.Config.ExposedPorts = was.Ports, was.Remembered, was.Config.ExposedPorts
+		cs = append(cs, &back)
+	}
+	var eps []*model.Endpoint
+	for _, put := range sw.endpoints {
+		back := *sw.before.Endpoints[put.ID]
+		eps = append(eps, &back)
+	}
+	var ls []*model.Link
+	for _, put := range sw.links {
+		if now := s.Links[put.ID]; now != nil && now.TargetID == put.TargetID {
+			back := *now
+			back.TargetID = sw.before.Links[put.ID].TargetID
+			ls = append(ls, &back)
+		}
+	}
+	var fips []*model.FloatingIP
+	for _, put := range sw.fips {
+		now, was := s.FIPs[put.ID()], sw.before.FIPs[put.ID()]
+		other := s.FIPOf[was.ContainerID]
+		mine := other == "" || slices.ContainsFunc(sw.fips, func(f *model.FloatingIP) bool { return f.ID() == other })
+		if now != nil && now.ContainerID == put.ContainerID && mine {
+			back := *now
+			back.ContainerID, back.Auto, back.Finishing = was.ContainerID, was.Auto && now.Name == "", was.Finishing
+			fips = append(fips, &back)
+		}
+	}
+	if len(fips) < len(sw.fips) { // one may be where another would go
+		fips = nil
+	}
+	return putSwapped(tx, cs, eps, ls, fips)
+}
+
+func putSwapped(tx *store.Tx, cs []*model.Container, eps []*model.Endpoint, ls []*model.Link, fips []*model.FloatingIP) error {
+	for _, c := range cs {
 		if err := tx.PutContainer(c); err != nil {
 			return err
 		}
 	}
-	for _, l := range sw.links {
+	for _, l := range ls {
 		if err := tx.PutLink(l); err != nil {
 			return err
 		}
 	}
-	for _, f := range sw.fips {
+	for _, f := range fips { // they cross
 		free := *f
 		free.ContainerID = ""
 		if err := tx.PutFIP(&free); err != nil {
 			return err
 		}
 	}
-	for _, f := range sw.fips {
+	for _, f := range fips {
 		if err := tx.PutFIP(f); err != nil {
 			return err
 		}
 	}
-	for _, ep := range sw.endpoints {
+	for _, ep := range eps {
 		tx.DeleteEndpoint(ep.ID) // addresses cross
 	}
-	return putEndpoints(tx, sw.endpoints)
+	return putEndpoints(tx, eps)
 }
 
 // settleInside gives a container that starts the addresses for its interfaces:

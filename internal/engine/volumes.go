@@ -205,7 +205,7 @@ func (e *Engine) removeVolume(name string, force bool) (removed bool, err error)
 	if err := os.RemoveAll(e.volumeDir(v.Key())); err != nil {
 		return false, fmt.Errorf("remove %s: %w", name, err)
 	}
-	_, err = e.store.Update(func(tx *store.Tx) error {
+	_, err = e.insist(func(tx *store.Tx) error { // its files are gone
 		if users := volumeUsers(tx.Snapshot(), v); len(users) > 0 {
 			return errs.New(errs.Conflict, "remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
 		}

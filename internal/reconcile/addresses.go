@@ -2,8 +2,10 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -123,4 +125,18 @@ func (r *Reconciler) addressSettled(w *waiter) (err error, hurry, done bool) {
 		}
 	}
 	return nil, hurry, done
+}
+
+// Address tells what keeps an address from being on, or off, a device of the
+// host's as planned; nil: nothing does. Wait for its container first.
+func (r *Reconciler) Address(addr netip.Addr) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []error
+	for key, a := range r.undone {
+		if key.Addr == addr {
+			all = append(all, a.trial.err)
+		}
+	}
+	return errors.Join(all...)
 }

@@ -84,9 +84,18 @@ func TestAddressOfAnAbsentDevice(t *testing.T) {
 	if err := r.Status().Host; err == nil || !strings.Contains(err.Error(), "203.0.113.17 on eth0") {
 		t.Errorf("the host's trouble: %v", err)
 	}
+	if err := r.Address(floatingAt.Addr); err == nil || !strings.Contains(err.Error(), "203.0.113.17 on eth0") {
+		t.Errorf("the address: %v", err)
+	}
+	if err := r.Address(floatingAt.Addr.Next()); err != nil {
+		t.Errorf("another address: %v", err)
+	}
 	host.AddForeignLink("eth0", false)
 	eventually(t, func() bool { return strings.Contains(host.Dump(), "marked=[203.0.113.17]") }, func() string { return "never put on:\n" + host.Dump() })
 	if err := r.Status().Host; err != nil {
 		t.Errorf("trouble is over, and yet: %v", err)
+	}
+	if err := r.Address(floatingAt.Addr); err != nil {
+		t.Errorf("the address is there, and yet: %v", err)
 	}
 }

@@ -227,7 +227,7 @@ func writeForever(path string) {
 
 // TestFailedWriteTakesBack: a disk that refuses fails the callers and those who
 // built on them, the state goes back, and what the failed write may have left
-// behind is put right by the next.
+// behind is put right by the next. Soft changes are made anew without it.
 func TestFailedWriteTakesBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s := open(t, path)
@@ -250,7 +250,7 @@ func TestFailedWriteTakesBack(t *testing.T) {
 	}
 	s.mu.Unlock()
 
-	results := make(chan error, 3)
+	results, softResult := make(chan error, 2), make(chan error, 1)
 	go func() { _, err := s.Update(put("lost", "lost")); results <- err }()
 	<-writing
 	visible := s.Snapshot()
@@ -266,7 +266,7 @@ func TestFailedWriteTakesBack(t *testing.T) {
 		})
 		results <- err
 	}()
-	go func() { _, err := s.Soft(put("softOnTop", "softOnTop")); results <- err }()
+	go func() { _, err := s.Soft(put("softOnTop", "softOnTop")); softResult <- err }()
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 		s.mu.Lock()
 		n := len(s.pending)
@@ -280,13 +280,16 @@ func TestFailedWriteTakesBack(t *testing.T) {
 	}
 	broken = false // seen by the writer through release
 	close(release)
-	for range 3 {
+	for range 2 {
 		if err := <-results; !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "no space left on device") {
 			t.Errorf("error %v, want unavailable with the reason", err)
 		}
 	}
+	if err := <-softResult; err != nil {
+		t.Errorf("a soft change: %v", err)
+	}
 	now := s.Snapshot()
-	if now.Containers["kept"] == nil || now.Containers["soft"] == nil || len(now.Containers) != 2 || Check(now) != nil {
+	if now.Containers["kept"] == nil || now.Containers["soft"] == nil || now.Containers["softOnTop"] == nil || len(now.Containers) != 3 || Check(now) != nil {
 		t.Errorf("after the failure: %v (%d, then %d)", now.ContainerNames, before.Revision, soft.Revision)
 	}
 	must(t, s, put("next", "next"))
@@ -294,7 +297,7 @@ func TestFailedWriteTakesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := open(t, path).Snapshot().ContainerNames
-	if want := map[string]string{"kept": "kept", "soft": "soft", "next": "next"}; !reflect.DeepEqual(names, want) {
+	if want := map[string]string{"kept": "kept", "soft": "soft", "softOnTop": "softOnTop", "next": "next"}; !reflect.DeepEqual(names, want) {
 		t.Errorf("on disk %v, want %v", names, want)
 	}
 }

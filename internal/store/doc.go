@@ -29,8 +29,9 @@
 // reader's Snapshot moves when the write is on disk, so nobody acts on a choice
 // that a full disk takes back. A Soft whose closure saw an Update that is still
 // being written becomes visible, and returns, right behind it. When a write
-// fails, its callers and those whose closures had built on it get
-// errs.Unavailable, and everything is as before.
+// fails, the callers of Update and those whose closures had built on it get
+// errs.Unavailable, and everything is as before; the closures of Softs run again
+// on that.
 //
 // # What the store refuses
 //

@@ -19,7 +19,7 @@ func (tx *Tx) PutFIP(f *model.FloatingIP) error {
 		return err
 	}
 	if s.FIPs[id] == nil {
-		if err := underQuota(s, f.Tenant); err != nil {
+		if err := underQuota(s, f.Tenant, 1); err != nil {
 			return err
 		}
 	}

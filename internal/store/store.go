@@ -99,21 +99,27 @@ func (s *Store) Changed() <-chan struct{} { return s.visible.Load().changed }
 func (s *Store) Update(fn func(tx *Tx) error) (*model.Snapshot, error) { return s.run(fn, nil, false) }
 
 // Soft is Update without the wait for the disk: for what can be learned again
-// after a crash.
+// after a crash. A disk that refuses gets it later. fn may be called again.
 func (s *Store) Soft(fn func(tx *Tx) error) (*model.Snapshot, error) { return s.run(fn, nil, true) }
 
 func (s *Store) run(fn func(tx *Tx) error, of *View, soft bool) (*model.Snapshot, error) {
-	c, err := s.apply(fn, of, soft)
-	if err != nil {
-		return nil, err
+	for {
+		c, err := s.apply(fn, of, soft)
+		if err != nil {
+			return nil, err
+		}
+		if c.done == nil {
+			return c.snap, nil
+		}
+		err = <-c.done
+		if err == nil {
+			return c.snap, nil
+		}
+		if !soft {
+			return nil, err
+		}
+		// It was built on one that the disk refused: it is made anew without.
 	}
-	if c.done == nil {
-		return c.snap, nil
-	}
-	if err := <-c.done; err != nil {
-		return nil, err
-	}
-	return c.snap, nil
 }
 
 // apply runs the closure and queues its outcome. A change without a done

@@ -352,6 +352,52 @@ func TestSoftIsVisibleAtOnceAndSoonOnDisk(t *testing.T) {
 	}
 }
 
+// A Soft behind an Update that the disk refuses is made all the same, without it.
+func TestSoftBehindARefusedUpdate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s := open(t, path)
+	full := errors.New("no space left on device")
+	writing, refuse := make(chan struct{}), make(chan struct{})
+	refused := false
+	s.mu.Lock()
+	s.write = func(db *bbolt.DB, snap *model.Snapshot, keys map[key]struct{}) error {
+		if refused {
+			return writeDB(db, snap, keys)
+		}
+		refused = true
+		close(writing)
+		<-refuse
+		return full
+	}
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := s.Update(put("a", "refused")); !errs.Is(err, errs.Unavailable) {
+			t.Errorf("the update: %v", err)
+		}
+	})
+	<-writing
+	for i := range 3 {
+		name := fmt.Sprint("soft", i)
+		wg.Go(func() {
+			if snap, err := s.Soft(put(name, name)); err != nil || snap.ContainerNames[name] != name || snap.ContainerNames["refused"] != "" {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	for queued := false; !queued; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		queued = len(s.pending) == 3
+		s.mu.Unlock()
+	}
+	close(refuse)
+	wg.Wait()
+	_ = s.Close()
+	if snap := open(t, path).Snapshot(); len(snap.Containers) != 3 || Check(snap) != nil {
+		t.Errorf("on disk: %v, %v", snap.ContainerNames, Check(snap))
+	}
+}
+
 func TestConcurrentUpdatesShareWrites(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s := open(t, path)

@@ -117,11 +117,23 @@ func count[T belongs](m map[string]*T, tenant string) (n int) {
 	return n
 }
 
+// FIPsLeft refuses whose transaction it is so many further floating IPs, if that
+// is more than they may have.
+func (tx *Tx) FIPsLeft(further int) error { return underQuota(tx.snap, tx.tenant, further) }
+
 // underQuota refuses a tenant more floating IPs than it may have.
-func underQuota(s *model.Snapshot, tenant string) error {
+func underQuota(s *model.Snapshot, tenant string, further int) error {
 	t := s.Tenants[tenant]
-	if t == nil || t.FIPQuota == model.Unlimited || count(s.FIPs, tenant) < t.FIPQuota {
+	if t == nil || t.FIPQuota == model.Unlimited {
 		return nil
+	}
+	left := max(0, t.FIPQuota-count(s.FIPs, tenant))
+	switch {
+	case further <= left:
+		return nil
+	case left > 0:
+		return errs.New(errs.Forbidden, "the quota of %d floating IPs leaves %d: allocate fewer, release some, or ask the administrator for more (jackstay tenant update --fip-quota N %s)",
+			t.FIPQuota, left, tenant)
 	}
 	return errs.New(errs.Forbidden, "the quota of %d floating IPs is reached: release some, or ask the administrator for more (jackstay tenant update --fip-quota N %s)",
 		t.FIPQuota, tenant)

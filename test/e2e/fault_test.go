@@ -92,8 +92,9 @@ func TestDiskFull(t *testing.T) {
 	h := limited(t, "64m")
 	serve(h, "web", "-p", "8080:8000")
 	h.J("run", "-d", "--name", "ends", "busybox", "sleep", "100000")
-	pid := h.J("inspect", "-f", "{{.State.Pid}}", "ends")
 	before := trace(h)
+	h.J("run", "-d", "--name", "stops", "--restart", "unless-stopped", "busybox", "sh", "-c", "trap exit TERM; sleep 100000 & wait")
+	h.J("run", "-d", "--name", "goes", "busybox", "sleep", "100000")
 	list := func() string {
 		return h.J("ps", "-a", "--format", "{{.Names}} {{.State}}") + h.J("network", "ls", "--format", "{{.Name}}") + h.J("images", "-aq")
 	}
@@ -130,16 +131,33 @@ func TestDiskFull(t *testing.T) {
 	if got := askHost(h, "127.0.0.1:8080"); !strings.HasPrefix(got, "web") {
 		t.Errorf("a running container answers %q", got)
 	}
+	// What is to end does, though there is no room to note that it was asked for.
 	fill()
-	h.Sh("kill -9 " + pid) // `jackstay kill` may have no room to note that it was asked for
+	h.J("kill", "ends")
+	h.J("stop", "stops")
+	h.J("rm", "-f", "goes")
+	ended := func() error {
+		if got := h.J("ps", "-a", "--format", "{{.Names}} {{.State}}"); got != "stops exited\nends exited\nweb running" {
+			return errorf("after kill, stop and rm there are\n%s", got)
+		}
+		return nil
+	}
+	if err := ended(); err != nil {
+		t.Error(err)
+	}
 	h.Sh("rm " + h.Root() + "/filler")
+	// The state file has it as soon as it has anything, and so the next daemon.
 	h.Eventually(5*time.Second, func() error {
-		if got := h.J("inspect", "-f", "{{.State.Status}}", "ends"); got != "exited" {
-			return errorf("a container that ended on a full disk is %s", got)
+		if r := h.TryJ("network", "create", "room"); r.Code != 0 {
+			return errorf("there is room, and yet: %s", r.Stderr)
 		}
 		return nil
 	})
+	h.KillDaemon()
+	h.StartDaemon()
+	h.Eventually(5*time.Second, ended)
 	h.J("network", "prune", "-f")
+	h.J("rm", "stops")
 	h.J("start", "ends")
 	h.Eventually(5*time.Second, func() error {
 		after := trace(h)

@@ -281,8 +281,12 @@ func TestFIPRefusals(t *testing.T) {
 		{"fip detach web", "container web has no floating IP"},
 		{"fip detach nobody", "No such container: nobody"},
 		{"fip release 10.98.0.1", "no such floating IP: 10.98.0.1"},
-		{"fip allocate 0", `invalid COUNT "0"`},
-		{"fip allocate many", `invalid COUNT "many"`},
+		{"fip allocate 0", `can't allocate "0": give how many floating IPs`},
+		{"fip allocate many", `can't allocate "many": give how many floating IPs`},
+		{"fip allocate " + fip, "can't allocate floating IP " + fip + ": it is allocated already"},
+		{"fip allocate 10.98.0.1", "can't allocate floating IP 10.98.0.1: it is in no pool"},
+		{"fip allocate 10.98.0.16", "it is the first or the last of pool 10.98.0.16/29"},
+		{"fip pool add 10.99.0.0/24", "'jackstay fip pool add' requires --dev: name the host's device"},
 		{"fip allocate 6", "can't allocate 6 floating IPs: the pools have 5 free"},
 		{"fip name " + fip + " 1.2.3.4", `invalid floating IP name "1.2.3.4"`},
 		{"fip ls -f colour=red", "invalid filter 'colour'"},
@@ -292,7 +296,7 @@ func TestFIPRefusals(t *testing.T) {
 		{"fip pool add 10.99.0.1 --dev " + dev, "has no length"},
 		{"fip pool add fe80::/120 --dev " + dev, "can't be addresses of containers"},
 		{"fip allocate --pool 10.1.0.0/24 1", "no such pool of floating IPs: 10.1.0.0/24"},
-		{"fip allocate --pool 10.98.0.16/29 --pick 1", "conflicting options: --pick"},
+		{"fip allocate --pool 10.98.0.16/29 --pick 1", "takes --pick or --pool"},
 		{"fip pool add 172.17.4.0/24 --dev " + dev, "overlaps with network bridge"},
 		{"fip pool add 10.99.0.0/24 --dev eth77", "the host has no device eth77"},
 		{"fip pool add 10.99.0.0/24 --dev jackstay0", "device jackstay0 is Jackstay's own"},
@@ -311,6 +315,10 @@ func TestFIPRefusals(t *testing.T) {
 	}
 	h.J("fip", "attach", "front", "web")
 	h.J("fip", "name", fip)
+	if got := h.J("fip", "allocate", "10.98.0.21"); got != "10.98.0.21" {
+		t.Errorf("a certain one: %q", got)
+	}
+	h.J("fip", "release", "10.98.0.21")
 	// Two attaches at once: one wins, the other is told.
 	second := h.J("fip", "allocate", "1")
 	h.J("run", "-d", "--name", "aa", "busybox", "sleep", "1000")

@@ -359,6 +359,21 @@ func TestIPv6FIP(t *testing.T) {
 	if after := h.Sh("ip -o addr show scope global dev " + dev); after != before {
 		t.Errorf("left on the device:\n%s\nbefore:\n%s", after, before)
 	}
+	// What the kernel refuses is taken back, and can be said again.
+	h.Sh("sysctl -qw net.ipv6.conf." + dev + ".disable_ipv6=1")
+	h.Fails(1, []string{"attach floating IP " + fip + " to container new: address " + fip + " on " + dev, "; nothing was changed"}, "fip", "attach", fip, "new")
+	if got := h.J("fip", "ls", "-q", "-f", "dangling=false"); got != "" {
+		t.Errorf("attached all the same: %s", got)
+	}
+	h.Sh("sysctl -qw net.ipv6.conf." + dev + ".disable_ipv6=0; ip addr add 2001:db8::1/64 dev " + dev + " nodad")
+	h.J("fip", "attach", fip, "new")
+	h.Eventually(5*time.Second, func() error {
+		if got := askHost(outside, "["+fip+"]:8000"); got != "new 2001:db8::2" {
+			return errorf("after a refusal: %q", got)
+		}
+		return nil
+	})
+	h.J("fip", "detach", "new")
 	h.J("fip", "release", fip, "2001:db8::12", "10.98.0.17")
 }
 

@@ -142,7 +142,7 @@ func TestNICsOnDevices(t *testing.T) {
 	asks("10.7.0.20", "one")
 	// The same while its container runs on: the removal says so, until it is back.
 	h.Sh("ip link add wan1 type bridge")
-	h.Fails(1, []string{"the NIC eth1 of container one is not wanted any more, and is not gone yet", "its name wan1 back"}, "nic", "rm", "one", "eth1")
+	h.Fails(1, []string{"take the NIC eth1 off container one", "it is recorded all the same", "its name wan1 back"}, "nic", "rm", "one", "eth1")
 	time.Sleep(300 * time.Millisecond)
 	h.Sh("ip link del wan1")
 	h.Eventually(15*time.Second, func() error {

@@ -179,7 +179,8 @@ mv group.yml ` + h.Dir)
 	for _, c := range []struct{ line, want string }{
 		{"sg ls", "NAME      RULES     CONTAINERS   DESCRIPTION\nadmin     0         2            who may administer\nweb       2         2            the front"},
 		{"sg ls -q", "admin\nweb"},
-		{"sg ls --filter name=web --format {{.ID}}", id},
+		{"sg ls --no-trunc --filter name=web --format {{.ID}}", id},
+		{"sg ls -f name=web --format {{.ID}}", id[:12]},
 		{"sg inspect -f {{json.Rules}} web", `[{"direction":"ingress","protocol":"tcp","port_range_min":80,"port_range_max":90,"remote_ip_prefix":"0.0.0.0/0"},{"direction":"ingress","protocol":"icmp","remote_group":"admin"}]`},
 		{"inspect -f {{.NetworkSettings.SecurityGroups}} one", "[web admin]"},
 		{"inspect -f {{.NetworkSettings.SecurityGroups}} two", "[admin web]"},

@@ -7,17 +7,19 @@ import (
 
 	"github.com/docker/cli/cli"
 	"github.com/docker/cli/cli/command"
+	"github.com/docker/cli/cli/command/completion"
 	"github.com/spf13/cobra"
 )
 
 func aliasCommand(dockerCli command.Cli) *cobra.Command {
+	complete := inTurn(completion.NetworkNames(dockerCli), completion.ContainerNames(dockerCli, true), nil)
 	return group(dockerCli, "alias", "Manage the names of containers on a network",
 		&cobra.Command{
 			Use: "add NETWORK CONTAINER NAME...", Short: "Give a container further names on a network",
 			Long: "Give a container further names on a network, which resolve at once. *.NAME stands for every name\n" +
 				"below NAME that nobody on the network has (RFC 4592).",
 			Example: "  jackstay alias add dev web www '*.foo.test'",
-			Args:    cli.RequiresMinArgs(3), DisableFlagsInUseLine: true,
+			Args:    cli.RequiresMinArgs(3), ValidArgsFunction: complete,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return call(cmd.Context(), dockerCli, "POST", "/networks/"+args[0]+"/aliases", nil,
 					map[string]any{"Container": args[1], "Aliases": args[2:]}, nil)
@@ -25,32 +27,31 @@ func aliasCommand(dockerCli command.Cli) *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "rm NETWORK CONTAINER NAME...", Aliases: []string{"remove"}, Short: "Take names of a container on a network away",
-			Args: cli.RequiresMinArgs(3), DisableFlagsInUseLine: true,
+			Args: cli.RequiresMinArgs(3), ValidArgsFunction: complete,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return call(cmd.Context(), dockerCli, "DELETE", "/networks/"+args[0]+"/aliases",
 					url.Values{"container": {args[1]}, "alias": args[2:]}, nil, nil)
 			},
 		},
-		&cobra.Command{
-			Use: "ls NETWORK", Aliases: []string{"list"}, Short: "List the aliases on a network",
-			Args: cli.ExactArgs(1), DisableFlagsInUseLine: true,
-			RunE: func(cmd *cobra.Command, args []string) error { return aliasList(cmd, dockerCli, args[0]) },
-		})
+		aliasList(dockerCli).command(dockerCli))
 }
 
-func aliasList(cmd *cobra.Command, dockerCli command.Cli, network string) error {
-	var sets []struct {
-		Container string
-		Aliases   []string
+// aliasSet is a container's aliases as the API tells them.
+type aliasSet struct {
+	Container string
+	Aliases   []string
+}
+
+func aliasList(dockerCli command.Cli) *lister[aliasSet] {
+	return &lister[aliasSet]{
+		use: "ls [OPTIONS] NETWORK", short: "List the aliases on a network", args: cli.ExactArgs(1), complete: inTurn(completion.NetworkNames(dockerCli), nil),
+		path: func(args []string) string { return "/networks/" + args[0] + "/aliases" },
+		columns: []column[aliasSet]{
+			{field: "Container", head: "CONTAINER", value: func(s *aliasSet) any { return s.Container }},
+			{field: "Aliases", head: "ALIASES", value: func(s *aliasSet) any { return strings.Join(s.Aliases, ", ") }},
+		},
+		quiet: func(s *aliasSet) []string { return s.Aliases }, quietWords: "the aliases",
 	}
-	if err := call(cmd.Context(), dockerCli, "GET", "/networks/"+network+"/aliases", nil, nil, &sets); err != nil {
-		return err
-	}
-	rows := [][]string{{"CONTAINER", "ALIASES"}}
-	for _, s := range sets {
-		rows = append(rows, []string{s.Container, strings.Join(s.Aliases, ", ")})
-	}
-	return table(dockerCli, rows)
 }
 
 // printSorted prints lines in order.

@@ -1,6 +1,9 @@
 // Package extensions holds the commands that Docker's command line has not:
 //
 //	client.go   asks the daemon over docker/cli's connection
+//	list.go     every command that lists, with its options
+//	complete.go what the shell completes with
+//	usage.go    errors of command lines
 //	ports.go    port add, port rm
 //	aliases.go  alias add, rm, ls
 //	links.go    link add, rm, ls
@@ -17,9 +20,7 @@
 package extensions
 
 import (
-	"fmt"
-	"text/tabwriter"
-
+	"github.com/docker/cli/cli"
 	"github.com/docker/cli/cli/command"
 	"github.com/spf13/cobra"
 )
@@ -36,7 +37,7 @@ func Add(root *cobra.Command, dockerCli command.Cli) {
 		case "ps":
 			showPublicIP(c, dockerCli)
 		case "network":
-			c.AddCommand(leasesCommand(dockerCli))
+			c.AddCommand(leaseList(dockerCli).command(dockerCli))
 		case "update":
 			addRateFlags(c, dockerCli)
 		case "container":
@@ -52,31 +53,12 @@ func Add(root *cobra.Command, dockerCli command.Cli) {
 			}
 		}
 	}
+	plainUsage(root)
 }
 
 // group makes a command that only has others below it.
 func group(dockerCli command.Cli, use, short string, subs ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, RunE: func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return fmt.Errorf("jackstay: unknown command: %s %s\n\nRun '%s --help' for more information", cmd.CommandPath(), args[0], cmd.CommandPath())
-		}
-		return command.ShowHelp(dockerCli.Err())(cmd, args)
-	}}
+	c := &cobra.Command{Use: use, Short: short, Args: cli.NoArgs, RunE: command.ShowHelp(dockerCli.Err())}
 	c.AddCommand(subs...)
 	return c
-}
-
-// table prints rows under a head, in docker/cli's manner.
-func table(dockerCli command.Cli, rows [][]string) error {
-	w := tabwriter.NewWriter(dockerCli.Out(), 10, 1, 3, ' ', 0)
-	for _, row := range rows {
-		for i, cell := range row {
-			if i > 0 {
-				fmt.Fprint(w, "\t")
-			}
-			fmt.Fprint(w, cell)
-		}
-		fmt.Fprintln(w)
-	}
-	return w.Flush()
 }

@@ -40,6 +40,20 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}}`)
 	case strings.HasSuffix(r.URL.Path, "/leases"):
 		fmt.Fprint(w, `[{"Address":"10.0.0.1","Container":"gateway","State":"reserved"},{"Address":"10.0.0.2","MacAddress":"02:00:00:00:00:01","Container":"web","State":"active"}]`)
+	case r.Method == "GET" && strings.HasSuffix(r.URL.Path, "/nics"):
+		fmt.Fprint(w, `[{"Container":"web","Name":"eth1","On":"br1","Kind":"bridge","Addresses":["10.0.0.2/8","fd00::2/64"],"MacAddress":"02:00:00:00:00:01","ID":"0123456789abcdef"}]`)
+	case r.Method == "GET" && r.URL.Path == "/fips":
+		if strings.Contains(r.URL.RawQuery, "none") {
+			fmt.Fprint(w, `[]`)
+			return
+		}
+		fmt.Fprint(w, `[{"fip":"203.0.113.17","name":"","container":"0123456789abcdef"},{"fip":"203.0.113.18","name":"","container":""}]`)
+	case r.Method == "POST" && r.URL.Path == "/fips/allocate":
+		fmt.Fprint(w, `["203.0.113.21"]`)
+	case r.Method == "GET" && r.URL.Path == "/fips/pools":
+		fmt.Fprint(w, `[{"Prefix":"203.0.113.16/28","Device":"eth0","Allocated":2,"Attached":1}]`)
+	case r.Method == "GET" && r.URL.Path == "/tenants":
+		fmt.Fprint(w, `[{"Name":"acme","Containers":2,"Running":1,"FIPQuota":4,"FIPs":1,"Socket":"/run/acme.sock"}]`)
 	case r.Method == "GET" && r.URL.Path == "/sg":
 		fmt.Fprint(w, `[{"id":"0123456789abcdef","name":"web","rules":[{"protocol":"tcp"}],"containers":["a","b"],"description":"the front"}]`)
 	case r.URL.Path == "/sg/create" || r.Method == "GET" && strings.HasPrefix(r.URL.Path, "/sg/"):
@@ -56,6 +70,12 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // run runs one command line against a daemon, with docker/cli's port command
 // replaced by one that prints what it is given.
 func run(t *testing.T, args ...string) (asked []string, out string, err error) {
+	t.Helper()
+	return runWith(t, false, args...)
+}
+
+// runWith gives what cobra prints, too.
+func runWith(t *testing.T, cobras bool, args ...string) (asked []string, out string, err error) {
 	t.Helper()
 	d := &daemon{}
 	socket := filepath.Join(t.TempDir(), "s")
@@ -88,6 +108,10 @@ func run(t *testing.T, args ...string) (asked []string, out string, err error) {
 	Add(root, dockerCli)
 	root.SetArgs(args)
 	root.SetOut(io.Discard)
+	if cobras {
+		root.SetOut(&stdout)
+		root.SetErr(io.Discard)
+	}
 	err = root.ExecuteContext(t.Context())
 	return d.asked, stdout.String(), err
 }
@@ -119,14 +143,27 @@ func TestCommandLines(t *testing.T) {
 		{"sg create web", `POST /sg/create?name=web {"name":"web","rules":[]}`, "0123456789abcdef\n", ""},
 		{"sg create --rule tcp:80-90:10.0.0.0/8 --rule icmp --description front web",
 			`{"name":"web","description":"front","rules":[{"protocol":"tcp","port_range_min":80,"port_range_max":90,"remote_ip_prefix":"10.0.0.0/8"},{"protocol":"icmp"}]}`, "", ""},
-		{"sg create", "", "", "name is missing"},
+		{"sg create", "", "", "'jackstay sg create' requires the security group's name, as an argument or in the file\n\nUsage:  jackstay sg create [OPTIONS] [NAME]\n"},
 		{"sg create --rule tcp:x:y:z web", "", "", `invalid rule "tcp:x:y:z": "x" is neither a port nor a range`},
 		{"sg create -f /nowhere/group.yml", "", "", "no such file"},
 		{"sg update --add-rule udp:53:web --rm-rule any web", `POST /sg/update?name=web {"add_rules":[{"protocol":"udp","port_range_min":53,"port_range_max":53,"remote_group":"web"}],"remove_rules":[{"protocol":"any"}]}`, "", ""},
 		{"sg update web", "", "", "nothing to change"},
+		{"fip allocate 203.0.113.21", "POST /fips/allocate?ip=203.0.113.21", "203.0.113.21\n", ""},
+		{"fip allocate 2001:db8::21", "POST /fips/allocate?ip=2001%3Adb8%3A%3A21", "203.0.113.21\n", ""},
+		{"fip allocate --pool 203.0.113.16/28 2", "POST /fips/allocate?count=2&pool=203.0.113.16%2F28", "203.0.113.21\n", ""},
+		{"fip allocate --pick 3", "GET /fips?filters=%7B%22dangling%22%3A%7B%22true%22%3Atrue%7D%7D\nPOST /fips/allocate?count=1&pool=", "203.0.113.17\n203.0.113.18\n203.0.113.21\n", ""},
+		{"fip allocate many", "", "", `can't allocate "many": give how many floating IPs, a number from 1 on, or a certain address`},
+		{"fip allocate 0", "", "", "a number from 1 on"},
+		{"fip allocate --pick 203.0.113.21", "", "", "takes neither --pick nor --pool with an address"},
+		{"fip allocate", "", "", "jackstay: 'jackstay fip allocate' requires 1 argument\n\nUsage:  jackstay fip allocate [OPTIONS] COUNT|ADDRESS\n"},
+		{"fip attach web", "", "", "jackstay: 'jackstay fip attach' requires 2 arguments\n\nUsage:  jackstay fip attach [OPTIONS] FIP CONTAINER\n"},
+		{"fip pool add 203.0.113.16/28", "", "", "jackstay: 'jackstay fip pool add' requires --dev: name the host's device behind which clients are, such as eth0\n\nUsage:  jackstay fip pool add [OPTIONS] --dev DEVICE CIDR\n"},
+		{"fip pool mv", "", "", "unknown command: jackstay fip pool mv"},
+		{"nic add web", "", "", "'jackstay nic add' requires --on: name the network, bridge or device"},
+		{"tenant update acme", "", "", "'jackstay tenant update' has nothing to change"},
 		{"sg ls", "GET /sg?filters=%7B%7D", "NAME      RULES     CONTAINERS   DESCRIPTION\nweb       1         2            the front\n", ""},
 		{"sg ls -q", "GET /sg", "web\n", ""},
-		{"sg ls --format {{.Containers}}/{{.ID}}", "GET /sg", "2/0123456789abcdef\n", ""},
+		{"sg ls --format {{.Containers}}/{{.ID}}", "GET /sg", "2/0123456789ab\n", ""},
 		{"sg inspect -f {{.Name}} web", "GET /sg/web", "web\n", ""},
 		{"sg inspect web", "GET /sg/web", `"id": "0123456789abcdef"`, ""},
 		{"sg rm web nobody", "DELETE /sg/web\nDELETE /sg/nobody", "web\n", "No such container: nobody"},

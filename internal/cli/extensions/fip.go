@@ -1,27 +1,24 @@
 package extensions
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 
 	dockercli "github.com/docker/cli/cli"
 	"github.com/docker/cli/cli/command"
-	"github.com/docker/cli/opts"
+	"github.com/docker/cli/cli/command/completion"
 	"github.com/spf13/cobra"
 )
 
 // NewFIPCommand makes `jackstay fip`, whose commands and output are Hyper.sh's.
 func NewFIPCommand(cli command.Cli) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "fip",
-		Short: "Manage floating IPs",
-		Args:  dockercli.NoArgs,
-		RunE:  command.ShowHelp(cli.Err()),
-	}
-	cmd.AddCommand(fipAllocate(cli), fipAttach(cli), fipDetach(cli), fipList(cli), fipRelease(cli), fipName(cli), newFIPPoolCommand(cli))
+	cmd := group(cli, "fip", "Manage floating IPs",
+		fipAllocate(cli), fipAttach(cli), fipDetach(cli), fipList().command(cli), fipRelease(cli), fipName(cli), newFIPPoolCommand(cli))
+	plainUsage(cmd) // as docker's plugin it is below a root of docker/cli's
 	return cmd
 }
 
@@ -29,21 +26,33 @@ func fipAllocate(cli command.Cli) *cobra.Command {
 	var pick bool
 	var pool string
 	cmd := &cobra.Command{
-		Use:   "allocate [OPTIONS] COUNT",
-		Short: "Allocate floating IPs from the pools",
-		Args:  dockercli.ExactArgs(1),
+		Use:     "allocate [OPTIONS] COUNT|ADDRESS",
+		Short:   "Allocate floating IPs from the pools, or a certain one",
+		Example: "  jackstay fip allocate 2\n  jackstay fip allocate 203.0.113.21",
+		Args:    dockercli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			count, err := strconv.Atoi(args[0])
-			if err != nil || count < 1 {
-				return fmt.Errorf("invalid COUNT %q: how many floating IPs? a number from 1 on", args[0])
+			_, addressErr := netip.ParseAddr(args[0])
+			certain := addressErr == nil
+			switch {
+			case !certain && (err != nil || count < 1):
+				return usageError(cmd, "can't allocate %q: give how many floating IPs, a number from 1 on, or a certain address", args[0])
+			case certain && (pick || pool != ""):
+				return usageError(cmd, "takes neither --pick nor --pool with an address: it allocates exactly that one")
+			case pick && pool != "":
+				return usageError(cmd, "takes --pick or --pool: the one takes what is allocated already, of whatever pool, and the other allocates")
 			}
-			if pick && pool != "" {
-				return errors.New("conflicting options: --pick takes what is allocated already, of whatever pool, and --pool allocates: give one of them")
+			ask := func(q url.Values) (got []string, err error) {
+				return got, call(cmd.Context(), cli, "POST", "/fips/allocate", q, nil, &got)
+			}
+			if certain {
+				got, err := ask(url.Values{"ip": {args[0]}})
+				return printed(cli, got, err)
 			}
 			var got []string
 			if pick {
-				free, err := fips(cli, cmd, map[string]map[string]bool{"dangling": {"true": true}})
-				if err != nil {
+				var free []fip
+				if err := call(cmd.Context(), cli, "GET", "/fips", filterQuery(map[string]map[string]bool{"dangling": {"true": true}}), nil, &free); err != nil {
 					return err
 				}
 				for _, f := range free[:min(count, len(free))] {
@@ -51,16 +60,13 @@ func fipAllocate(cli command.Cli) *cobra.Command {
 				}
 			}
 			if missing := count - len(got); missing > 0 {
-				var fresh []string
-				if err := call(cmd.Context(), cli, "POST", "/fips/allocate", url.Values{"count": {strconv.Itoa(missing)}, "pool": {pool}}, nil, &fresh); err != nil {
+				fresh, err := ask(url.Values{"count": {strconv.Itoa(missing)}, "pool": {pool}})
+				if err != nil {
 					return err
 				}
 				got = append(got, fresh...)
 			}
-			for _, f := range got {
-				_, _ = fmt.Fprintln(cli.Out(), f)
-			}
-			return nil
+			return printed(cli, got, nil)
 		},
 	}
 	cmd.Flags().BoolP("yes", "y", false, "Don't ask (nothing is asked: floating IPs cost nothing here)")
@@ -69,12 +75,20 @@ func fipAllocate(cli command.Cli) *cobra.Command {
 	return cmd
 }
 
+// printed prints lines, unless there was an error.
+func printed(cli command.Cli, lines []string, err error) error {
+	for _, l := range lines {
+		_, _ = fmt.Fprintln(cli.Out(), l)
+	}
+	return err
+}
+
 func fipAttach(cli command.Cli) *cobra.Command {
 	var force, exposeOnly bool
 	cmd := &cobra.Command{
 		Use:   "attach [OPTIONS] FIP CONTAINER",
 		Short: "Attach a floating IP to a container",
-		Args:  dockercli.ExactArgs(2),
+		Args:  dockercli.ExactArgs(2), ValidArgsFunction: inTurn(fipNames(cli), completion.ContainerNames(cli, true), nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{"ip": {args[0]}, "container": {args[1]}, "force": {strconv.FormatBool(force)}, "exposeOnly": {strconv.FormatBool(exposeOnly)}}
 			return call(cmd.Context(), cli, "POST", "/fips/attach", q, nil, nil)
@@ -89,7 +103,7 @@ func fipDetach(cli command.Cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "detach CONTAINER",
 		Short: "Detach the floating IP of a container",
-		Args:  dockercli.ExactArgs(1),
+		Args:  dockercli.ExactArgs(1), ValidArgsFunction: inTurn(completion.ContainerNames(cli, true), nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var address string
 			if err := call(cmd.Context(), cli, "POST", "/fips/detach", url.Values{"container": args}, nil, &address); err != nil {
@@ -105,7 +119,7 @@ func fipRelease(cli command.Cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "release FIP [FIP...]",
 		Short: "Release floating IPs",
-		Args:  dockercli.RequiresMinArgs(1),
+		Args:  dockercli.RequiresMinArgs(1), ValidArgsFunction: fipNames(cli),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(args, func(fip string) error {
 				return call(cmd.Context(), cli, "POST", "/fips/release", url.Values{"ip": {fip}}, nil, nil)
@@ -118,7 +132,7 @@ func fipName(cli command.Cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "name FIP [NAME]",
 		Short: "Name a floating IP, or take its name away",
-		Args:  dockercli.RequiresRangeArgs(1, 2),
+		Args:  dockercli.RequiresRangeArgs(1, 2), ValidArgsFunction: inTurn(fipNames(cli), nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{"ip": {args[0]}}
 			if len(args) == 2 {
@@ -129,36 +143,35 @@ func fipName(cli command.Cli) *cobra.Command {
 	}
 }
 
-func fipList(cli command.Cli) *cobra.Command {
-	var quiet bool
-	var format string
-	filter := opts.NewFilterOpt()
-	cmd := &cobra.Command{
-		Use:     "ls [OPTIONS]",
-		Aliases: []string{"list"},
-		Short:   "List floating IPs",
-		Args:    dockercli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			fips, err := fips(cli, cmd, filter.Value())
-			if err != nil {
-				return err
-			}
-			return writeFIPs(cli.Out(), fips, format, quiet)
+// fipList is Hyper.sh's table, whose columns are twenty characters wide, with a
+// column for names if there are any.
+func fipList() *lister[fip] {
+	nameless := func(all []fip) bool { return !slices.ContainsFunc(all, func(f fip) bool { return f.Name != "" }) }
+	return &lister[fip]{
+		use: "ls [OPTIONS]", short: "List floating IPs", args: dockercli.NoArgs, filters: "dangling=true, name=...", width: 20,
+		path: func([]string) string { return "/fips" },
+		columns: []column[fip]{
+			{field: "FIP", head: "Floating IP", value: func(f *fip) any { return f.FIP }},
+			{field: "Name", head: "Name", value: func(f *fip) any { return f.Name }, unless: nameless},
+			{field: "Container", head: "Container", value: func(f *fip) any { return f.Container }},
 		},
+		quiet: func(f *fip) []string { return []string{f.FIP} }, quietWords: "the addresses",
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display the addresses")
-	cmd.Flags().VarP(&filter, "filter", "f", `Filter output based on conditions provided (dangling=true, name=...)`)
-	cmd.Flags().StringVar(&format, "format", "", `Format output using a custom template: 'table TEMPLATE', 'json' or a Go template with .FIP, .Name and .Container`)
-	return cmd
 }
 
-// fips asks for the floating IPs that a filter lets through.
-func fips(cli command.Cli, cmd *cobra.Command, filter any) ([]fip, error) {
-	text, err := json.Marshal(filter)
-	if err != nil {
-		return nil, err
+// fip is a floating IP as the API tells it.
+type fip struct {
+	FIP       string `json:"fip"`
+	Name      string `json:"name"`
+	Container string `json:"container"`
+	Service   string `json:"service"`
+}
+
+// each does something for every argument and gives all that failed.
+func each(args []string, do func(string) error) error {
+	var failed []error
+	for _, a := range args {
+		failed = append(failed, do(a))
 	}
-	var out []fip
-	err = call(cmd.Context(), cli, "GET", "/fips", url.Values{"filters": {string(text)}}, nil, &out)
-	return out, err
+	return errors.Join(failed...)
 }

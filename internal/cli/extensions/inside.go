@@ -38,7 +38,8 @@ func inside(dockerCli command.Cli, name, short, path string, ops []string, usage
 		return nil
 	}
 	parent := group(dockerCli, name, short)
-	help := parent.RunE
+	parent.Args = nil // the words are looked at below
+	parent.Long = short + ".\n\nThe container may be named first, as in `jackstay " + name + " CONTAINER add ...`."
 	parent.DisableFlagParsing = true // words may begin with a dash
 	parent.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -49,12 +50,15 @@ func inside(dockerCli command.Cli, name, short, path string, ops []string, usage
 		case len(args) > 0 && (args[0] == "--help" || args[0] == "-h"):
 			return cmd.Help()
 		}
-		return help(cmd, args)
+		if err := cli.NoArgs(cmd, args); err != nil {
+			return err
+		}
+		return command.ShowHelp(dockerCli.Err())(cmd, args)
 	}
 	for _, op := range ops {
 		c := &cobra.Command{
 			Use: op + " CONTAINER " + usage, Short: map[string]string{"add": "Add a " + name, "replace": "Put a " + name + " in the place of another", "del": "Delete a " + name}[op],
-			Example: example, DisableFlagsInUseLine: true, DisableFlagParsing: true,
+			Example: example, DisableFlagParsing: true,
 			ValidArgsFunction: completion.ContainerNames(dockerCli, true),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
@@ -72,7 +76,7 @@ func inside(dockerCli command.Cli, name, short, path string, ops []string, usage
 		parent.AddCommand(c)
 	}
 	parent.AddCommand(&cobra.Command{
-		Use: "ls CONTAINER", Aliases: []string{"list"}, Short: "List what was asked for inside a container", DisableFlagsInUseLine: true,
+		Use: "ls CONTAINER", Aliases: []string{"list"}, Short: "List what was asked for inside a container",
 		Args: cli.ExactArgs(1), ValidArgsFunction: completion.ContainerNames(dockerCli, true),
 		RunE: func(cmd *cobra.Command, args []string) error { return list(cmd, args[0]) },
 	})
@@ -84,9 +88,9 @@ func tcCommand(dockerCli command.Cli) *cobra.Command {
 		Use: "tc CONTAINER ARGS...", Short: "Shape traffic inside a running container, in tc(8)'s words",
 		Long: "Run tc(8) of the host inside a running container. What changes something is done again whenever the\n" +
 			"container's interfaces are made anew, by a restart or a reboot.",
-		Example:               "  jackstay tc web qdisc add dev eth1 root tbf rate 10mbit burst 32kbit latency 50ms\n  jackstay tc web qdisc show",
-		DisableFlagsInUseLine: true, DisableFlagParsing: true,
-		ValidArgsFunction: completion.ContainerNames(dockerCli, true),
+		Example:            "  jackstay tc web qdisc add dev eth1 root tbf rate 10mbit burst 32kbit latency 50ms\n  jackstay tc web qdisc show",
+		DisableFlagParsing: true,
+		ValidArgsFunction:  completion.ContainerNames(dockerCli, true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
 				return cmd.Help()

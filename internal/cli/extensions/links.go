@@ -6,6 +6,7 @@ import (
 
 	"github.com/docker/cli/cli"
 	"github.com/docker/cli/cli/command"
+	"github.com/docker/cli/cli/command/completion"
 	"github.com/docker/cli/opts"
 	"github.com/spf13/cobra"
 )
@@ -19,7 +20,7 @@ func linkCommand(dockerCli command.Cli) *cobra.Command {
 			"Environment variables come with the container's next start.\n\n" +
 			"PORTS are those of the target that the link opens, such as 5432/tcp or 53/udp,8000-8010, where not everything\n" +
 			"is open anyway; without them, it opens those that the target exposes.",
-		Args: cli.ExactArgs(2), DisableFlagsInUseLine: true,
+		Args: cli.ExactArgs(2), ValidArgsFunction: inTurn(completion.ContainerNames(dockerCli, true), completion.ContainerNames(dockerCli, true), nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, alias, _ := strings.Cut(args[1], ":")
 			alias, ports, given := strings.Cut(alias, ":")
@@ -35,39 +36,51 @@ func linkCommand(dockerCli command.Cli) *cobra.Command {
 	return group(dockerCli, "link", "Manage links of containers, running or not", add,
 		&cobra.Command{
 			Use: "rm CONTAINER ALIAS", Aliases: []string{"remove"}, Short: "Remove a link of a container",
-			Args: cli.ExactArgs(2), DisableFlagsInUseLine: true,
+			Args: cli.ExactArgs(2), ValidArgsFunction: inTurn(completion.ContainerNames(dockerCli, true), names(dockerCli, "/links", "Alias"), nil),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return call(cmd.Context(), dockerCli, "DELETE", "/containers/"+args[0]+"/links", url.Values{"alias": {args[1]}}, nil, nil)
 			},
 		},
-		&cobra.Command{
-			Use: "ls [CONTAINER]", Aliases: []string{"list"}, Short: "List links and where they lead",
-			Args: cli.RequiresMaxArgs(1), DisableFlagsInUseLine: true,
-			RunE: func(cmd *cobra.Command, args []string) error { return linkList(cmd, dockerCli, args) },
-		})
+		linkList(dockerCli).command(dockerCli))
 }
 
-func linkList(cmd *cobra.Command, dockerCli command.Cli, args []string) error {
-	path := "/links"
-	if len(args) == 1 {
-		path = "/containers/" + args[0] + "/links"
+// link is a link as the API tells it.
+type link struct {
+	Container, Alias, Target, Network, TargetNetwork, State string
+	Ports, Addresses                                        []string
+}
+
+func linkList(dockerCli command.Cli) *lister[link] {
+	return &lister[link]{
+		use: "ls [OPTIONS] [CONTAINER]", short: "List links and where they lead", args: cli.RequiresMaxArgs(1),
+		complete: inTurn(completion.ContainerNames(dockerCli, true), nil),
+		path:     ofContainer("links"),
+		columns: []column[link]{
+			{field: "Container", head: "CONTAINER", value: func(l *link) any { return l.Container }},
+			{field: "Alias", head: "ALIAS", value: func(l *link) any { return l.Alias }},
+			{field: "Target", head: "TARGET", value: func(l *link) any { return l.Target }},
+			{field: "Ports", head: "PORTS", value: func(l *link) any { return strings.Join(l.Ports, ",") }},
+			{field: "Network", head: "NETWORK", value: func(l *link) any {
+				if l.TargetNetwork != "" {
+					return l.Network + " -> " + l.TargetNetwork
+				}
+				return l.Network
+			}},
+			{field: "Addresses", head: "ADDRESS", value: func(l *link) any { return strings.Join(l.Addresses, ",") }},
+			{field: "State", head: "STATE", value: func(l *link) any { return l.State }},
+		},
+		quiet: func(l *link) []string { return []string{l.Alias} }, quietWords: "the aliases",
 	}
-	var links []struct {
-		Container, Alias, Target, Network, TargetNetwork, State string
-		Ports, Addresses                                        []string
-	}
-	if err := call(cmd.Context(), dockerCli, "GET", path, nil, nil, &links); err != nil {
-		return err
-	}
-	rows := [][]string{{"CONTAINER", "ALIAS", "TARGET", "PORTS", "NETWORK", "ADDRESS", "STATE"}}
-	for _, l := range links {
-		network := l.Network
-		if l.TargetNetwork != "" {
-			network += " -> " + l.TargetNetwork
+}
+
+// ofContainer gives the API's path of a kind of things, all or one container's.
+func ofContainer(kind string) func(args []string) string {
+	return func(args []string) string {
+		if len(args) == 1 {
+			return "/containers/" + args[0] + "/" + kind
 		}
-		rows = append(rows, []string{l.Container, l.Alias, l.Target, strings.Join(l.Ports, ","), network, strings.Join(l.Addresses, ","), l.State})
+		return "/" + kind
 	}
-	return table(dockerCli, rows)
 }
 
 // takePorts lets a --link of docker/cli's have ports, NAME:ALIAS:PORTS, which it

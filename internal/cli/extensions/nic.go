@@ -2,7 +2,6 @@ package extensions
 
 import (
 	"fmt"
-	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"github.com/docker/cli/cli"
 	"github.com/docker/cli/cli/command"
 	"github.com/docker/cli/cli/command/completion"
-	"github.com/docker/cli/cli/command/formatter"
 	"github.com/spf13/cobra"
 )
 
@@ -28,7 +26,7 @@ func nicCommand(dockerCli command.Cli) *cobra.Command {
 	return group(dockerCli, "nic", "Manage interfaces of containers, running or not", nicAdd(dockerCli),
 		&cobra.Command{
 			Use: "rm CONTAINER NAME...", Aliases: []string{"remove"}, Short: "Take interfaces off a container",
-			Args: cli.RequiresMinArgs(2), DisableFlagsInUseLine: true,
+			Args:              cli.RequiresMinArgs(2),
 			ValidArgsFunction: completion.ContainerNames(dockerCli, true),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return each(args[1:], func(name string) error {
@@ -36,10 +34,10 @@ func nicCommand(dockerCli command.Cli) *cobra.Command {
 				})
 			},
 		},
-		nicList(dockerCli),
+		nicList(dockerCli).command(dockerCli),
 		&cobra.Command{
 			Use: "wait CONTAINER [NAME]", Short: "Wait until a container runs and has an interface (eth1)",
-			Args: cli.RequiresRangeArgs(1, 2), DisableFlagsInUseLine: true,
+			Args:              cli.RequiresRangeArgs(1, 2),
 			ValidArgsFunction: completion.ContainerNames(dockerCli, true),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				q := url.Values{}
@@ -74,6 +72,9 @@ func nicAdd(dockerCli command.Cli) *cobra.Command {
 			"  jackstay nic add web --on eth1 --dhcp\n  jackstay nic add web --on eth2 --direct --ip 10.7.0.9/24,10.7.0.1",
 		Args: cli.ExactArgs(1), ValidArgsFunction: completion.ContainerNames(dockerCli, true),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needs(cmd, "on", "name the network, bridge or device that the interface is put on"); err != nil {
+				return err
+			}
 			if vlan != "" {
 				n, err := strconv.Atoi(vlan)
 				if err != nil || n < 1 || n > 4094 {
@@ -107,99 +108,28 @@ func nicAdd(dockerCli command.Cli) *cobra.Command {
 	f.StringVar(&b.NetRateIn, "net-rate-in", "", "Limit what it brings into the container, such as 10mbit; none for no limit (default as the container)")
 	f.StringVar(&b.NetRateOut, "net-rate-out", "", "Limit what the container sends by it, such as 10mbit; none for no limit (default as the container)")
 	f.BoolVar(&b.Wait, "wait", false, "Return when it is up, for a stopped container after its start")
-	_ = cmd.MarkFlagRequired("on")
 	return cmd
 }
 
-func nicList(dockerCli command.Cli) *cobra.Command {
-	var quiet bool
-	var format string
-	cmd := &cobra.Command{
-		Use: "ls [OPTIONS] [CONTAINER]", Aliases: []string{"list"}, Short: "List the interfaces of a container, or of all",
-		Args: cli.RequiresMaxArgs(1), ValidArgsFunction: completion.ContainerNames(dockerCli, true),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			path := "/nics"
-			if len(args) == 1 {
-				path = "/containers/" + args[0] + "/nics"
-			}
-			var list []nic
-			if err := call(cmd.Context(), dockerCli, "GET", path, nil, nil, &list); err != nil {
-				return err
-			}
-			return writeNICs(dockerCli.Out(), list, format, quiet)
+func nicList(dockerCli command.Cli) *lister[nic] {
+	return &lister[nic]{
+		use: "ls [OPTIONS] [CONTAINER]", short: "List the interfaces of a container, or of all", args: cli.RequiresMaxArgs(1),
+		complete: inTurn(completion.ContainerNames(dockerCli, true), nil),
+		path:     ofContainer("nics"),
+		columns: []column[nic]{
+			{field: "Container", head: "CONTAINER", value: func(n *nic) any { return n.Container }},
+			{field: "Name", head: "NAME", value: func(n *nic) any { return n.Name }},
+			{field: "On", head: "ON", value: func(n *nic) any { return n.On }},
+			{field: "Kind", head: "KIND", value: func(n *nic) any { return n.Kind }},
+			{field: "Addresses", head: "ADDRESS", value: func(n *nic) any { return strings.Join(n.Addresses, ",") }},
+			{field: "Gateways", head: "GATEWAY", value: func(n *nic) any { return strings.Join(n.Gateways, ",") }, extra: true},
+			{field: "MAC", head: "MAC ADDRESS", value: func(n *nic) any { return n.MacAddress }},
+			{field: "HostName", head: "HOST NAME", value: func(n *nic) any { return n.HostName }, extra: true},
+			{field: "MTU", head: "MTU", value: func(n *nic) any { return n.MTU }, extra: true},
+			{field: "VLAN", head: "VLAN", value: func(n *nic) any { return n.VLAN }, extra: true},
+			{field: "DHCP", head: "DHCP", value: func(n *nic) any { return n.DHCP }, extra: true},
+			{field: "ID", head: "NIC ID", value: func(n *nic) any { return n.ID }, extra: true, cut: true},
 		},
+		quiet: func(n *nic) []string { return []string{n.Name} }, quietWords: "the names",
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display the names")
-	cmd.Flags().StringVar(&format, "format", "", `Format output using a custom template: 'table TEMPLATE', 'json' or a Go template with .Container, .Name, .On, .Kind, .Addresses, .Gateways, .MAC, .HostName, .MTU, .VLAN, .DHCP and .ID`)
-	return cmd
 }
-
-// nicTable is what is shown without a format.
-const nicTable = "table {{.Container}}\t{{.Name}}\t{{.On}}\t{{.Kind}}\t{{.Addresses}}\t{{.MAC}}"
-
-func writeNICs(w io.Writer, list []nic, format string, quiet bool) error {
-	switch {
-	case quiet && format == "":
-		format = "{{.Name}}"
-	case format == "" || format == formatter.TableFormatKey:
-		format = nicTable
-	}
-	head := &nicContext{}
-	head.Header = formatter.SubHeaderContext{
-		"Container": "CONTAINER", "Name": "NAME", "On": "ON", "Kind": "KIND", "Addresses": "ADDRESS", "Gateways": "GATEWAY",
-		"MAC": "MAC ADDRESS", "HostName": "HOST NAME", "MTU": "MTU", "VLAN": "VLAN", "DHCP": "DHCP", "ID": "NIC ID",
-	}
-	ctx := formatter.Context{Output: w, Format: formatter.Format(format)}
-	return ctx.Write(head, func(write func(formatter.SubContext) error) error {
-		for _, n := range list {
-			if err := write(&nicContext{n: n}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// nicContext is one interface for templates.
-type nicContext struct {
-	formatter.HeaderContext
-	n nic
-}
-
-func (c *nicContext) MarshalJSON() ([]byte, error) { return formatter.MarshalJSON(c) }
-
-// Container is its container's name.
-func (c *nicContext) Container() string { return c.n.Container }
-
-// Name is its name inside.
-func (c *nicContext) Name() string { return c.n.Name }
-
-// On is the network, bridge or device it is on.
-func (c *nicContext) On() string { return c.n.On }
-
-// Kind says what it is made of.
-func (c *nicContext) Kind() string { return c.n.Kind }
-
-// Addresses are its addresses with their lengths.
-func (c *nicContext) Addresses() string { return strings.Join(c.n.Addresses, ",") }
-
-// Gateways are the default routes it gives.
-func (c *nicContext) Gateways() string { return strings.Join(c.n.Gateways, ",") }
-
-// MAC is its MAC address; empty: the device's own.
-func (c *nicContext) MAC() string { return c.n.MacAddress }
-
-// HostName is the name of its end on the host; empty: it has none.
-func (c *nicContext) HostName() string { return c.n.HostName }
-
-// MTU is the one asked for, in bytes; 0: the host's.
-func (c *nicContext) MTU() int { return c.n.MTU }
-
-// VLAN is the VLAN it is in; 0: none.
-func (c *nicContext) VLAN() int { return c.n.VLAN }
-
-// DHCP says that its address is leased.
-func (c *nicContext) DHCP() bool { return c.n.DHCP }
-
-// ID is its full ID.
-func (c *nicContext) ID() string { return c.n.ID }

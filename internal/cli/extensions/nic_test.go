@@ -1,7 +1,6 @@
 package extensions
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +12,7 @@ func TestNICCommands(t *testing.T) {
 			`"MacAddress":"","MacFrom":"","MTU":0,"VLAN":5,"Routes":null,"DHCP":true,"Direct":false,"Wait":false}`, ""},
 		{"nic add web --on br1 --net-rate-in 5mbit --net-rate-out none", `POST /containers/web/nics {"On":"br1","Name":"","HostName":"","Addresses":null,"MacAddress":"","MacFrom":"","MTU":0,"VLAN":0,` +
 			`"Routes":null,"DHCP":false,"Direct":false,"Wait":false,"NetRateIn":"5mbit","NetRateOut":"none"}`, ""},
-		{"nic add web", "", `required flag(s) "on" not set`},
+		{"nic add web", "", "requires --on: name the network, bridge or device"},
 		{"nic add web --on br1 --vlan 0", "", "must be between 1 and 4094"},
 		{"nic add web --on br1 --mtu 0", "", "must be between 68"},
 		{"nic add nobody --on br1", "", "No such container: nobody"},
@@ -38,28 +37,5 @@ func TestNICCommands(t *testing.T) {
 		case err != nil || !slices.Equal(asked, []string{tt.asked}):
 			t.Errorf("%s: %v\n asked %q\nwant %q", tt.line, err, asked, tt.asked)
 		}
-	}
-}
-
-func TestWriteNICs(t *testing.T) {
-	list := []nic{{Container: "web", Name: "eth1", On: "br1", Kind: "bridge", Addresses: []string{"10.0.0.2/8", "fd00::2/64"}, MacAddress: "02:00:00:00:00:01"}}
-	for _, tt := range []struct {
-		format string
-		quiet  bool
-		want   string
-	}{
-		{"", false, "CONTAINER NAME ON KIND ADDRESS MAC ADDRESS web eth1 br1 bridge 10.0.0.2/8,fd00::2/64 02:00:00:00:00:01"},
-		{"", true, "eth1"},
-		{"{{.Name}} on {{.On}}", false, "eth1 on br1"},
-		{"table {{.Name}}\t{{.VLAN}}", false, "NAME VLAN eth1 0"},
-	} {
-		var out bytes.Buffer
-		if err := writeNICs(&out, list, tt.format, tt.quiet); err != nil || strings.Join(strings.Fields(out.String()), " ") != tt.want {
-			t.Errorf("%q: %v, %q", tt.format, err, out.String())
-		}
-	}
-	var out bytes.Buffer
-	if err := writeNICs(&out, list, "json", false); err != nil || !strings.Contains(out.String(), `"Addresses":"10.0.0.2/8,fd00::2/64"`) {
-		t.Errorf("json: %v, %s", err, out.String())
 	}
 }

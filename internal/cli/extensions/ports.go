@@ -20,7 +20,8 @@ import (
 // container and at most one port. They take at least two arguments themselves,
 // so that no line means both; a container called add or rm is still listed.
 func addPortCommands(port *cobra.Command, dockerCli command.Cli) {
-	port.Long = "List port mappings or a specific mapping for the container.\n\n" +
+	port.Long = "List port mappings or a specific mapping for the container:\n" +
+		"`jackstay port CONTAINER [PRIVATE_PORT[/PROTO]]`.\n\n" +
 		"`jackstay port add` and `jackstay port rm` publish and take back ports of a container,\n" +
 		"running or not. A container that is called add or rm is listed as any other."
 	port.AddCommand(
@@ -41,7 +42,6 @@ func addPortCommands(port *cobra.Command, dockerCli command.Cli) {
 // portCommand completes add or rm: with too few arguments for it, it is Docker's
 // port command if a container has that name.
 func portCommand(port *cobra.Command, dockerCli command.Cli, c *cobra.Command, run func(*cobra.Command, command.Cli, []string) error) *cobra.Command {
-	c.DisableFlagsInUseLine = true
 	c.ValidArgsFunction = completion.ContainerNames(dockerCli, true)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) >= 2 {

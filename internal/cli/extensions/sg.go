@@ -2,15 +2,14 @@ package extensions
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 
 	dockercli "github.com/docker/cli/cli"
 	"github.com/docker/cli/cli/command"
+	"github.com/docker/cli/cli/command/completion"
 	"github.com/docker/cli/cli/command/inspect"
-	"github.com/docker/cli/opts"
 	"github.com/spf13/cobra"
 )
 
@@ -20,7 +19,7 @@ const ruleUsage = "A rule is PROTO[:PORTS][:SOURCE]: tcp, udp, sctp, icmp or any
 // sgCommand makes `jackstay sg`, whose commands are Hyper.sh's.
 func sgCommand(cli command.Cli) *cobra.Command {
 	return group(cli, "sg", "Manage security groups: who may open connections to their containers",
-		sgCreate(cli), sgUpdate(cli), sgList(cli), sgInspect(cli), sgRemove(cli),
+		sgCreate(cli), sgUpdate(cli), sgList().command(cli), sgInspect(cli), sgRemove(cli),
 		sgMembers(cli, "attach", "POST", "Put a container, running or not, into a security group"),
 		sgMembers(cli, "detach", "DELETE", "Take a container out of a security group"))
 }
@@ -47,7 +46,7 @@ func sgCreate(cli command.Cli) *cobra.Command {
 				g.Name = args[0]
 			}
 			if g.Name == "" {
-				return errors.New("the security group's name is missing: give it as an argument or in the file")
+				return usageError(cmd, "requires the security group's name, as an argument or in the file")
 			}
 			more, err := parseRules(rules)
 			if err != nil {
@@ -80,7 +79,7 @@ func sgUpdate(cli command.Cli) *cobra.Command {
 		Long: "Change the rules of a security group in one step, for connections that are open too: those that no rule\n" +
 			"lets in any more stop at once.\n\n" + ruleUsage,
 		Example: "  jackstay sg update --add-rule tcp:443 --rm-rule tcp:80 web\n  jackstay sg update -f group.yml web",
-		Args:    dockercli.ExactArgs(1),
+		Args:    dockercli.ExactArgs(1), ValidArgsFunction: inTurn(groupNames(cli), nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body := map[string]any{}
 			if file != "" {
@@ -107,7 +106,7 @@ func sgUpdate(cli command.Cli) *cobra.Command {
 				body["description"] = description
 			}
 			if len(body) == 0 {
-				return errors.New("nothing to change: give --add-rule, --rm-rule, --description, or a file of all rules with -f")
+				return usageError(cmd, "has nothing to change: give --add-rule, --rm-rule, --description, or a file of all rules with -f")
 			}
 			return call(cmd.Context(), cli, "POST", "/sg/update", url.Values{"name": args}, body, nil)
 		},
@@ -119,31 +118,19 @@ func sgUpdate(cli command.Cli) *cobra.Command {
 	return cmd
 }
 
-func sgList(cli command.Cli) *cobra.Command {
-	var quiet bool
-	var format string
-	filter := opts.NewFilterOpt()
-	cmd := &cobra.Command{
-		Use:     "ls [OPTIONS]",
-		Aliases: []string{"list"},
-		Short:   "List security groups",
-		Args:    dockercli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := json.Marshal(filter.Value())
-			if err != nil {
-				return err
-			}
-			var groups []sg
-			if err := call(cmd.Context(), cli, "GET", "/sg", url.Values{"filters": {string(text)}}, nil, &groups); err != nil {
-				return err
-			}
-			return writeSGs(cli.Out(), groups, format, quiet)
+func sgList() *lister[sg] {
+	return &lister[sg]{
+		use: "ls [OPTIONS]", short: "List security groups", args: dockercli.NoArgs, filters: "name=...",
+		path: func([]string) string { return "/sg" },
+		columns: []column[sg]{
+			{field: "ID", head: "ID", value: func(g *sg) any { return g.ID }, extra: true, cut: true},
+			{field: "Name", head: "NAME", value: func(g *sg) any { return g.Name }},
+			{field: "Rules", head: "RULES", value: func(g *sg) any { return len(g.Rules) }},
+			{field: "Containers", head: "CONTAINERS", value: func(g *sg) any { return len(g.Containers) }},
+			{field: "Description", head: "DESCRIPTION", value: func(g *sg) any { return g.Description }},
 		},
+		quiet: func(g *sg) []string { return []string{g.Name} }, quietWords: "the names",
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display names")
-	cmd.Flags().Var(&filter, "filter", `Filter output based on conditions provided (name=...)`)
-	cmd.Flags().StringVar(&format, "format", "", `Format output using a custom template: 'table TEMPLATE', 'json' or a Go template with .ID, .Name, .Rules, .Containers and .Description`)
-	return cmd
 }
 
 func sgInspect(cli command.Cli) *cobra.Command {
@@ -151,7 +138,7 @@ func sgInspect(cli command.Cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [OPTIONS] NAME [NAME...]",
 		Short: "Display what security groups let in, and who is in them",
-		Args:  dockercli.RequiresMinArgs(1),
+		Args:  dockercli.RequiresMinArgs(1), ValidArgsFunction: groupNames(cli),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inspect.Inspect(cli.Out(), args, format, func(name string) (any, []byte, error) {
 				var raw json.RawMessage
@@ -172,7 +159,7 @@ func sgRemove(cli command.Cli) *cobra.Command {
 		Use:     "rm NAME [NAME...]",
 		Aliases: []string{"remove"},
 		Short:   "Remove security groups that nobody is in",
-		Args:    dockercli.RequiresMinArgs(1),
+		Args:    dockercli.RequiresMinArgs(1), ValidArgsFunction: groupNames(cli),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(args, func(name string) error {
 				if err := call(cmd.Context(), cli, "DELETE", "/sg/"+name, nil, nil, nil); err != nil {
@@ -190,7 +177,7 @@ func sgMembers(cli command.Cli, name, method, short string) *cobra.Command {
 	return &cobra.Command{
 		Use:   name + " NAME[,NAME...] CONTAINER",
 		Short: short,
-		Args:  dockercli.ExactArgs(2),
+		Args:  dockercli.ExactArgs(2), ValidArgsFunction: inTurn(groupNames(cli), completion.ContainerNames(cli, true), nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd.Context(), cli, method, "/containers/"+args[1]+"/sg", url.Values{"sg": strings.Split(args[0], ",")}, nil, nil)
 		},

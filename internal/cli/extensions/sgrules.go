@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/cli/cli/command/formatter"
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 )
@@ -119,47 +118,3 @@ func parseRule(text string) (sgRule, error) {
 func looksLikePorts(s string) bool {
 	return s != "" && s[0] >= '0' && s[0] <= '9' && !strings.ContainsAny(s, "./")
 }
-
-// writeSGs writes a list in docker/cli's manner.
-func writeSGs(w io.Writer, groups []sg, format string, quiet bool) error {
-	switch {
-	case quiet && format == "":
-		format = "{{.Name}}"
-	case format == "" || format == formatter.TableFormatKey:
-		format = "table {{.Name}}\t{{.Rules}}\t{{.Containers}}\t{{.Description}}"
-	}
-	head := &sgContext{}
-	head.Header = formatter.SubHeaderContext{"ID": "ID", "Name": "NAME", "Rules": "RULES", "Containers": "CONTAINERS", "Description": "DESCRIPTION"}
-	ctx := formatter.Context{Output: w, Format: formatter.Format(format)}
-	return ctx.Write(head, func(write func(formatter.SubContext) error) error {
-		for _, g := range groups {
-			if err := write(&sgContext{g: g}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// sgContext is one group for templates.
-type sgContext struct {
-	formatter.HeaderContext
-	g sg
-}
-
-func (c *sgContext) MarshalJSON() ([]byte, error) { return formatter.MarshalJSON(c) }
-
-// ID is the group's full ID.
-func (c *sgContext) ID() string { return c.g.ID }
-
-// Name is its name.
-func (c *sgContext) Name() string { return c.g.Name }
-
-// Rules is how many it has.
-func (c *sgContext) Rules() string { return strconv.Itoa(len(c.g.Rules)) }
-
-// Containers is how many are in it.
-func (c *sgContext) Containers() string { return strconv.Itoa(len(c.g.Containers)) }
-
-// Description is what it is for.
-func (c *sgContext) Description() string { return c.g.Description }

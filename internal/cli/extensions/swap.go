@@ -16,7 +16,7 @@ func swapCommand(dockerCli command.Cli) *cobra.Command {
 			"on, its floating IP, its published ports, its aliases, and the links that lead to it. TCP connections\n" +
 			"of the old one go on; new ones meet the new one. The old one gets the IPv4 addresses, and the floating IP,\n" +
 			"that the new one had. Both keep their names and their IPv6 addresses.",
-		Args: cli.ExactArgs(2), DisableFlagsInUseLine: true, ValidArgsFunction: completion.ContainerNames(dockerCli, false),
+		Args: cli.ExactArgs(2), ValidArgsFunction: inTurn(completion.ContainerNames(dockerCli, false), completion.ContainerNames(dockerCli, false), nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd.Context(), dockerCli, "POST", "/containers/"+args[0]+"/swap", url.Values{"with": {args[1]}}, nil, nil)
 		},

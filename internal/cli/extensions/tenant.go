@@ -29,7 +29,7 @@ type tenant struct {
 // a host of their own on this one.
 func tenantCommand(dockerCli command.Cli) *cobra.Command {
 	return group(dockerCli, "tenant", "Manage tenants: users of this host who know nothing of each other",
-		tenantCreate(dockerCli), tenantInspect(dockerCli), tenantList(dockerCli), tenantRemove(dockerCli), tenantUpdate(dockerCli))
+		tenantCreate(dockerCli), tenantInspect(dockerCli), tenantList().command(dockerCli), tenantRemove(dockerCli), tenantUpdate(dockerCli))
 }
 
 // tenantFlags are create's and update's; asked gives those that were used.
@@ -53,8 +53,8 @@ func tenantCreate(dockerCli command.Cli) *cobra.Command {
 		Use: "create [OPTIONS] NAME", Short: "Create a tenant",
 		Long: "Create a tenant, with a default network, names, volumes and a socket of its own. Whoever may use the socket,\n" +
 			"or shows a client certificate whose organisation (O) is NAME, has all of that and sees nothing else.",
-		Example: "jackstay tenant create --fip-quota 4 --group acme acme",
-		Args:    cli.ExactArgs(1), DisableFlagsInUseLine: true,
+		Example: "  jackstay tenant create --fip-quota 4 --group acme acme",
+		Args:    cli.ExactArgs(1),
 	}
 	asked := tenantFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -73,14 +73,14 @@ func tenantCreate(dockerCli command.Cli) *cobra.Command {
 func tenantUpdate(dockerCli command.Cli) *cobra.Command {
 	c := &cobra.Command{
 		Use: "update [OPTIONS] NAME [NAME...]", Short: "Change the quota or the group of tenants",
-		Example: "jackstay tenant update --fip-quota 8 acme",
-		Args:    cli.RequiresMinArgs(1), DisableFlagsInUseLine: true,
+		Example: "  jackstay tenant update --fip-quota 8 acme",
+		Args:    cli.RequiresMinArgs(1), ValidArgsFunction: tenantNames(dockerCli),
 	}
 	asked := tenantFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		body := asked()
 		if len(body) == 0 {
-			return fmt.Errorf("nothing is to be changed: give --fip-quota or --group")
+			return usageError(cmd, "has nothing to change: give --fip-quota or --group")
 		}
 		return each(args, func(name string) error {
 			if err := call(cmd.Context(), dockerCli, "PATCH", "/tenants/"+url.PathEscape(name), nil, body, nil); err != nil {
@@ -93,32 +93,23 @@ func tenantUpdate(dockerCli command.Cli) *cobra.Command {
 	return c
 }
 
-func tenantList(dockerCli command.Cli) *cobra.Command {
-	var quiet bool
-	c := &cobra.Command{
-		Use: "ls [OPTIONS]", Aliases: []string{"list"}, Short: "List tenants",
-		Args: cli.NoArgs, DisableFlagsInUseLine: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var all []tenant
-			if err := call(cmd.Context(), dockerCli, "GET", "/tenants", nil, nil, &all); err != nil {
-				return err
-			}
-			rows := [][]string{{"TENANT", "CONTAINERS", "NETWORKS", "VOLUMES", "FLOATING IPS", "SOCKET"}}
-			if quiet {
-				rows = nil
-			}
-			for _, t := range all {
-				if quiet {
-					rows = append(rows, []string{t.Name})
-					continue
-				}
-				rows = append(rows, []string{t.Name, strconv.Itoa(t.Containers), strconv.Itoa(t.Networks), strconv.Itoa(t.Volumes), t.fips(), t.where()})
-			}
-			return table(dockerCli, rows)
+func tenantList() *lister[tenant] {
+	return &lister[tenant]{
+		use: "ls [OPTIONS]", short: "List tenants", args: cli.NoArgs,
+		path: func([]string) string { return "/tenants" },
+		columns: []column[tenant]{
+			{field: "Name", head: "TENANT", value: func(t *tenant) any { return t.Name }},
+			{field: "Containers", head: "CONTAINERS", value: func(t *tenant) any { return t.Containers }},
+			{field: "Running", head: "RUNNING", value: func(t *tenant) any { return t.Running }, extra: true},
+			{field: "Networks", head: "NETWORKS", value: func(t *tenant) any { return t.Networks }},
+			{field: "Volumes", head: "VOLUMES", value: func(t *tenant) any { return t.Volumes }},
+			{field: "FIPs", head: "FLOATING IPS", value: func(t *tenant) any { return t.fips() }},
+			{field: "Group", head: "GROUP", value: func(t *tenant) any { return t.Group }, extra: true},
+			{field: "Socket", head: "SOCKET", value: func(t *tenant) any { return t.where() }},
+			{field: "Created", head: "CREATED AT", value: func(t *tenant) any { return t.Created }, extra: true},
 		},
+		quiet: func(t *tenant) []string { return []string{t.Name} }, quietWords: "the names",
 	}
-	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display the names")
-	return c
 }
 
 // fips is how many floating IPs a tenant has, of how many it may have.
@@ -140,7 +131,7 @@ func tenantInspect(dockerCli command.Cli) *cobra.Command {
 	var format string
 	c := &cobra.Command{
 		Use: "inspect [OPTIONS] NAME [NAME...]", Short: "Display what is known of tenants",
-		Args: cli.RequiresMinArgs(1), DisableFlagsInUseLine: true,
+		Args: cli.RequiresMinArgs(1), ValidArgsFunction: tenantNames(dockerCli),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inspect.Inspect(dockerCli.Out(), args, format, func(name string) (any, []byte, error) {
 				var raw json.RawMessage
@@ -160,7 +151,7 @@ func tenantRemove(dockerCli command.Cli) *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use: "rm [OPTIONS] NAME [NAME...]", Aliases: []string{"remove"}, Short: "Remove tenants",
-		Args: cli.RequiresMinArgs(1), DisableFlagsInUseLine: true,
+		Args: cli.RequiresMinArgs(1), ValidArgsFunction: tenantNames(dockerCli),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(args, func(name string) error {
 				q := url.Values{"force": {strconv.FormatBool(force)}}

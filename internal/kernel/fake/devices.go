@@ -61,13 +61,7 @@ func (l *Links) ensureDevice(container string, d desired.Device) error {
 	if err != nil {
 		return err
 	}
-	links := func() map[string]*link {
-		if n := h.ns[container]; n != nil {
-			return n.links
-		}
-		return nil
-	}
-	return l.correct(container+"/"+d.Name, d.Name, links, wish{mac: d.MAC, mtu: d.MTU, addrs: d.Addrs})
+	return l.correctInside(container, d.Name, wish{mac: d.MAC, mtu: d.MTU, addrs: d.Addrs})
 }
 
 func (h *Host) addDevice(n *namespace, d desired.Device) error {

@@ -99,6 +99,17 @@ func redirectOf(s *desired.Sandbox) string {
 	return s.Resolver.String() + " to " + s.ResolverVia.String()
 }
 
+// correctInside is correct for a link in a namespace.
+func (l *Links) correctInside(container, name string, w wish) error {
+	links := func() map[string]*link {
+		if n := l.h.ns[container]; n != nil {
+			return n.links
+		}
+		return nil
+	}
+	return l.correct(container+"/"+name, name, links, w)
+}
+
 // inside makes a change in a namespace unless it is so already.
 func (l *Links) inside(container, op string, so func(*namespace) bool, change func(*namespace) error) error {
 	h := l.h
@@ -149,13 +160,7 @@ func (l *Links) ensureInterface(container string, i desired.Interface) error {
 	if err != nil {
 		return err
 	}
-	links := func() map[string]*link {
-		if n := h.ns[container]; n != nil {
-			return n.links
-		}
-		return nil
-	}
-	return l.correct(container+"/"+i.Name, i.Name, links, wish{mac: i.MAC, mtu: i.MTU, addrs: i.Addrs})
+	return l.correctInside(container, i.Name, wish{mac: i.MAC, mtu: i.MTU, addrs: i.Addrs})
 }
 
 // dropOther deletes a host end of ours that leads somewhere else.

@@ -83,50 +83,39 @@ func (l layout) add(set string, e element) { l[set] = append(l[set], e) }
 // nothing but their values.
 func lay(fw desired.Firewall) (layout, error) {
 	l := layout{}
-	for name := range fw.Bridges {
-		if err := checkIfname(name); err != nil {
+	for _, part := range [...]func(layout, desired.Firewall) error{
+		layBridges, laySubnets, layPorts, layFIPs, layMoved, layPolicy, layGroups, layTenants,
+	} {
+		if err := part(l, fw); err != nil {
 			return nil, err
 		}
-		l.add(setBridges, element{key: ifname(name), text: strconv.Quote(name)})
-	}
-	for name := range fw.Open {
-		if err := checkIfname(name); err != nil {
-			return nil, err
-		}
-		l.add(setSameBridge, element{key: append(ifname(name), ifname(name)...),
-			text: strconv.Quote(name) + " . " + strconv.Quote(name)})
-	}
-	for name := range fw.Internal {
-		if err := checkIfname(name); err != nil {
-			return nil, err
-		}
-		l.add(setInternal, element{key: ifname(name), text: strconv.Quote(name)})
-	}
-	if err := laySubnets(l, fw); err != nil {
-		return nil, err
-	}
-	if err := layPorts(l, fw); err != nil {
-		return nil, err
-	}
-	if err := layFIPs(l, fw); err != nil {
-		return nil, err
-	}
-	if err := layMoved(l, fw); err != nil {
-		return nil, err
-	}
-	if err := layPolicy(l, fw); err != nil {
-		return nil, err
-	}
-	if err := layGroups(l, fw); err != nil {
-		return nil, err
-	}
-	if err := layTenants(l, fw); err != nil {
-		return nil, err
 	}
 	for _, es := range l {
 		slices.SortFunc(es, func(a, b element) int { return bytes.Compare(a.key, b.key) })
 	}
 	return l, nil
+}
+
+func layBridges(l layout, fw desired.Firewall) error {
+	for name := range fw.Open {
+		if err := checkIfname(name); err != nil {
+			return err
+		}
+		l.add(setSameBridge, element{key: append(ifname(name), ifname(name)...),
+			text: strconv.Quote(name) + " . " + strconv.Quote(name)})
+	}
+	return errors.Join(layNames(l, setBridges, fw.Bridges), layNames(l, setInternal, fw.Internal))
+}
+
+// layNames lays a set of interfaces' names.
+func layNames(l layout, set string, names map[string]struct{}) error {
+	for name := range names {
+		if err := checkIfname(name); err != nil {
+			return err
+		}
+		l.add(set, element{key: ifname(name), text: strconv.Quote(name)})
+	}
+	return nil
 }
 
 func laySubnets(l layout, fw desired.Firewall) error {
@@ -258,11 +247,8 @@ func unlayMoved(l layout, fw *desired.Firewall) {
 }
 
 func layTenants(l layout, fw desired.Firewall) error {
-	for name := range fw.Tenants {
-		if err := checkIfname(name); err != nil {
-			return err
-		}
-		l.add(setTenants, element{key: ifname(name), text: strconv.Quote(name)})
+	if err := layNames(l, setTenants, fw.Tenants); err != nil {
+		return err
 	}
 	for p := range fw.TenantNets {
 		if !p.IsValid() {
