@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ func source(port string) error {
 	if err != nil {
 		return err
 	}
-	block := make([]byte, 100<<10)
+	block := pattern()
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -33,7 +34,16 @@ func source(port string) error {
 	}
 }
 
-// drain reads until ended, and says how much and how long the longest wait for
+// pattern is what source sends again and again.
+func pattern() []byte {
+	block := make([]byte, 100<<10)
+	for i := range block {
+		block[i] = byte(i) ^ byte(i>>8)
+	}
+	return block
+}
+
+// drain reads until ended what source sends, and says how much and how long the longest wait for
 // the next byte was.
 func drain(addr string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -46,11 +56,17 @@ func drain(addr string) error {
 		<-ctx.Done()
 		_ = c.SetReadDeadline(time.Now())
 	}()
-	buf := make([]byte, 256<<10)
+	block := pattern()
+	buf := make([]byte, len(block))
 	total, longest, last := 0, time.Duration(0), time.Now()
 	for {
 		n, err := c.Read(buf)
 		now := time.Now()
+		at := total % len(block)
+		first := min(n, len(block)-at)
+		if !bytes.Equal(buf[:first], block[at:at+first]) || !bytes.Equal(buf[first:n], block[:n-first]) {
+			return fmt.Errorf("not what was sent, after %d bytes", total)
+		}
 		total, longest, last = total+n, max(longest, now.Sub(last)), now
 		if ctx.Err() != nil {
 			break
