@@ -43,7 +43,8 @@ func pattern() []byte {
 	return block
 }
 
-// drain reads until ended what source sends, and says how much and how long the longest wait for
+// drain reads what source sends until it is ended and has got one more block:
+// what is sent still arrives. It says how much and how long the longest wait for
 // the next byte was.
 func drain(addr string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -54,12 +55,12 @@ func drain(addr string) error {
 	}
 	go func() {
 		<-ctx.Done()
-		_ = c.SetReadDeadline(time.Now())
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 	}()
 	block := pattern()
 	buf := make([]byte, len(block))
-	total, longest, last := 0, time.Duration(0), time.Now()
-	for {
+	total, longest, last, ended := 0, time.Duration(0), time.Now(), -1
+	for ended < 0 || total < ended+len(block) {
 		n, err := c.Read(buf)
 		now := time.Now()
 		at := total % len(block)
@@ -68,14 +69,14 @@ func drain(addr string) error {
 			return fmt.Errorf("not what was sent, after %d bytes", total)
 		}
 		total, longest, last = total+n, max(longest, now.Sub(last)), now
-		if ctx.Err() != nil {
-			break
-		}
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("after %d bytes: %w", total, err)
+		}
+		if ended < 0 && ctx.Err() != nil {
+			ended = total
 		}
 	}
 	fmt.Printf("%d MB, longest gap %v\n", total>>20, longest.Round(time.Millisecond))

@@ -92,6 +92,11 @@ func (k *kernel) ownTable(table, comment string) error {
 	}); err == nil {
 		_, err = k.raw.Receive()
 	}
+	return refusal(table, err)
+}
+
+// refusal says why the kernel did not make an owned table.
+func refusal(table string, err error) error {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
 		return errs.New(errs.Unavailable, "this kernel's nf_tables has no tables with an owner (Linux 5.12): %w", err)
