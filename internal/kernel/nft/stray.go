@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -41,8 +42,14 @@ func strays(fw desired.Firewall) (stray, error) {
 	if len(s.nets)+len(s.masq)+len(s.out) == 0 {
 		return s, nil
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
-	if err != nil {
+	var addrs []netlink.Addr
+	var err error
+	for range flowTries {
+		if addrs, err = netlink.AddrList(nil, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return s, err
 	}
 	for _, a := range addrs {
