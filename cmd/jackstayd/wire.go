@@ -122,6 +122,7 @@ func wire(ctx context.Context, c *config, log *slog.Logger) (_ *daemon, err erro
 		Sockets: sockets, Store: choices, Network: reconciler, Runtime: processes, Images: images, Host: host, DHCP: dhcp.Client{},
 		Root: c.Root, Run: c.RunDir, BIP: bip, NoICC: !c.ICC, Pools: pools,
 		RuntimeName: filepath.Base(c.Runtime), RuntimePath: c.Runtime, StorageDriver: "overlay", Log: log,
+		Warnings: firewall.Warnings,
 	})
 	if err != nil {
 		return nil, err

@@ -51,6 +51,9 @@ type Options struct {
 	RuntimeName, RuntimePath string
 	// StorageDriver names the image store's driver for info.
 	StorageDriver string
+	// Warnings gives what info warns of beside what the engine knows, a sentence
+	// each; nil: nothing.
+	Warnings func() []string
 
 	Log   *slog.Logger
 	Clock Clock

@@ -24,6 +24,11 @@ func (e *Engine) Info(ctx context.Context) (model.Info, error) {
 	for _, o := range e.Overlaps("") {
 		in.Warnings = append(in.Warnings, "WARNING: "+e.overlapWords(o))
 	}
+	if e.opt.Warnings != nil && e.tenant == "" {
+		for _, w := range e.opt.Warnings() {
+			in.Warnings = append(in.Warnings, "WARNING: "+w)
+		}
+	}
 	for _, c := range e.store.Snapshot().Containers {
 		in.Containers++
 		switch {

@@ -72,3 +72,17 @@ func TestOverlaps(t *testing.T) {
 		t.Error("only what overlaps a network matters, and links while something does")
 	}
 }
+
+// What the firewall lacks is shown to the administrator, not to tenants.
+func TestInfoWarns(t *testing.T) {
+	r := newWorld(t).start(func(o *Options) { o.Warnings = func() []string { return []string{"no tables with an owner"} } })
+	if _, err := r.CreateTenant(t.Context(), model.Tenant{Name: "acme", FIPQuota: model.Unlimited}); err != nil {
+		t.Fatal(err)
+	}
+	for tenant, want := range map[string]string{"": "WARNING: no tables with an owner", "acme": ""} {
+		info, err := r.For(tenant).Info(t.Context())
+		if err != nil || strings.Join(info.Warnings, "") != want {
+			t.Errorf("%q: %q, %v", tenant, info.Warnings, err)
+		}
+	}
+}

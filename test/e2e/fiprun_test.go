@@ -54,10 +54,13 @@ func TestRunWithFIP(t *testing.T) {
 	if got := h.D("ps"); strings.Contains(got, "PUBLIC") {
 		t.Errorf("docker ps: %s", got)
 	}
-	if mine, docker := h.J("ps", "-a", "--no-trunc", "-s", "--format", `{{.ID}} {{.Image}} {{.Command}} {{.State}} {{.Status}} {{.Ports}} {{.Names}} {{.Labels}} {{.Mounts}} {{.Networks}} {{.Size}} {{.LocalVolumes}}`),
-		h.D("ps", "-a", "--no-trunc", "-s", "--format", `{{.ID}} {{.Image}} {{.Command}} {{.State}} {{.Status}} {{.Ports}} {{.Names}} {{.Labels}} {{.Mounts}} {{.Networks}} {{.Size}} {{.LocalVolumes}}`); mine != docker {
-		t.Errorf("columns differ:\n%s\n%s", mine, docker)
-	}
+	columns := []string{"ps", "-a", "--no-trunc", "-s", "--format", `{{.ID}} {{.Image}} {{.Command}} {{.State}} {{.Status}} {{.Ports}} {{.Names}} {{.Labels}} {{.Mounts}} {{.Networks}} {{.Size}} {{.LocalVolumes}}`}
+	h.Eventually(5*time.Second, func() error { // a second may end between the two
+		if mine, docker := h.J(columns...), h.D(columns...); mine != docker {
+			return errorf("columns differ:\n%s\n%s", mine, docker)
+		}
+		return nil
+	})
 	if got := h.J("inspect", "-f", "{{json .NetworkSettings.FloatingIP}}", "named"); got != `{"Address":"`+fip+`","ExposeOnly":false,"Name":"front"}` && got != `{"Address":"`+fip+`","Name":"front","ExposeOnly":false}` {
 		t.Errorf("inspect: %s", got)
 	}

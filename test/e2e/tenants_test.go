@@ -199,7 +199,7 @@ func TestTenants(t *testing.T) {
 	}
 	// The link: environment, hosts file, name.
 	for name, own := range e.tenants {
-		if got := own.J("exec", "web", "sh", "-c", "echo $DB_ENV_OWNER; grep -c 'db' /etc/hosts"); got != name+"\n1" {
+		if got := own.J("exec", "web", "sh", "-c", "echo $DB_ENV_OWNER; grep -cw db /etc/hosts"); got != name+"\n1" {
 			t.Errorf("link of %s: %q", name, got)
 		}
 	}

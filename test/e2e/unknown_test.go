@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackstay/jackstay/test/host"
 )
@@ -100,7 +101,14 @@ func TestTwoClientsAtOnce(t *testing.T) {
 			t.Errorf("%s: %+v", c.line("X"), got)
 			continue
 		}
-		if c.addr != "" {
+		if c.code == 125 { // its program has been started, and does not listen yet
+			h.Eventually(5*time.Second, func() error {
+				if got := askHost(h, c.addr); !strings.HasPrefix(got, names[won]+" ") {
+					return errorf("%s answered %q, want %s", c.addr, got, names[won])
+				}
+				return nil
+			})
+		} else if c.addr != "" {
 			answers(h, c.addr, names[won])
 		}
 		if left := h.TryJ("inspect", "fip-"+names[1-won]); c.code == 125 && left.Code == 0 {

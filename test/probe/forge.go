@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -18,16 +20,24 @@ import (
 )
 
 // matrix asks every target on standard input, a line each, at once, and prints
-// "TARGET ANSWER" in their order; the answer is - where none comes.
+// "TARGET ANSWER" in their order; the answer is - where none comes. A line may
+// have a patience of its own after its target.
 func matrix(patience string) error {
 	wait, err := time.ParseDuration(patience)
 	if err != nil {
 		return err
 	}
 	var targets []string
+	waits := map[int]time.Duration{}
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
-		targets = append(targets, in.Text())
+		target, own, found := strings.Cut(in.Text(), " ")
+		if found {
+			if waits[len(targets)], err = time.ParseDuration(own); err != nil {
+				return err
+			}
+		}
+		targets = append(targets, target)
 	}
 	answers := make([]string, len(targets))
 	var wg sync.WaitGroup
@@ -35,15 +45,16 @@ func matrix(patience string) error {
 		wg.Go(func() {
 			var b strings.Builder
 			answers[i] = "-"
-			tries := 1
-			if strings.HasPrefix(t, "udp:") { // a datagram may be lost; one that may not pass does not the second time either
-				tries = 2
+			var err error
+			if own, found := waits[i]; !found {
+				err = getTo(&b, t, wait)
+			} else if _, addr, udp := strings.Cut(t, "udp:"); udp {
+				err = insist(&b, addr, wait, own)
+			} else {
+				err = getTo(&b, t, own)
 			}
-			for range tries {
-				if getTo(&b, t, wait/time.Duration(tries)) == nil {
-					answers[i], _, _ = strings.Cut(b.String(), " ")
-					return
-				}
+			if err == nil {
+				answers[i], _, _ = strings.Cut(b.String(), " ")
 			}
 		})
 	}
@@ -52,6 +63,37 @@ func matrix(patience string) error {
 		fmt.Println(t, answers[i])
 	}
 	return in.Err()
+}
+
+// insist asks over UDP, and says on standard error when one datagram was not
+// enough: it was lost, or its answer came after every had passed.
+func insist(w io.Writer, addr string, every, patience time.Duration) error {
+	c, err := net.Dial("udp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	buf := make([]byte, 1500)
+	began := time.Now()
+	for asked := 1; ; asked++ {
+		if _, err := c.Write([]byte("?\n")); err != nil {
+			return err
+		}
+		if err := c.SetReadDeadline(time.Now().Add(every)); err != nil {
+			return err
+		}
+		n, err := c.Read(buf)
+		if err == nil {
+			if asked > 1 {
+				fmt.Fprintf(os.Stderr, "udp:%s answered %d datagrams after %v\n", addr, asked, time.Since(began).Round(time.Millisecond))
+			}
+			_, err = w.Write(buf[:n])
+			return err
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > patience {
+			return err
+		}
+	}
 }
 
 // hear prints whoever sends to a UDP port, and what.

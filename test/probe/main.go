@@ -5,8 +5,8 @@
 //	probe get PROTO:HOST:PORT [WAIT] prints the answer; 1 when none comes within WAIT, 2s unless said otherwise
 //	probe bind PROTO:PORT[-PORT]     prints the ports another program holds; 1 if there are any
 //	probe source PORT                sends to whoever connects, 10 MB/s, until ended
-//	probe drain HOST:PORT            reads until ended; then how much, and the longest gap
-//	probe matrix WAIT                asks each target of its input at once; prints target and answer, - for none
+//	probe drain HOST:PORT            reads what source sends until ended; then how much, and the longest gap
+//	probe matrix WAIT                asks each target of its input at once; prints target and answer, - for none; TARGET WAIT for more patience
 //	probe hear PORT                  prints who sends to a UDP port, and what
 //	probe forge udp|arp|na|ra[+TAGS] DEV SRCMAC SRCIP DSTMAC DSTIP TEXT   sends one frame as it is told
 //	probe pingpong HOST:PORT SECONDS prints how many questions were answered a second

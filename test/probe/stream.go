@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ func source(port string) error {
 	if err != nil {
 		return err
 	}
-	block := make([]byte, 100<<10)
+	block := pattern()
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -33,7 +34,17 @@ func source(port string) error {
 	}
 }
 
-// drain reads until ended, and says how much and how long the longest wait for
+// pattern is what source sends again and again.
+func pattern() []byte {
+	block := make([]byte, 100<<10)
+	for i := range block {
+		block[i] = byte(i) ^ byte(i>>8)
+	}
+	return block
+}
+
+// drain reads what source sends until it is ended and has got one more block:
+// what is sent still arrives. It says how much and how long the longest wait for
 // the next byte was.
 func drain(addr string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -44,22 +55,28 @@ func drain(addr string) error {
 	}
 	go func() {
 		<-ctx.Done()
-		_ = c.SetReadDeadline(time.Now())
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 	}()
-	buf := make([]byte, 256<<10)
-	total, longest, last := 0, time.Duration(0), time.Now()
-	for {
+	block := pattern()
+	buf := make([]byte, len(block))
+	total, longest, last, ended := 0, time.Duration(0), time.Now(), -1
+	for ended < 0 || total < ended+len(block) {
 		n, err := c.Read(buf)
 		now := time.Now()
-		total, longest, last = total+n, max(longest, now.Sub(last)), now
-		if ctx.Err() != nil {
-			break
+		at := total % len(block)
+		first := min(n, len(block)-at)
+		if !bytes.Equal(buf[:first], block[at:at+first]) || !bytes.Equal(buf[first:n], block[:n-first]) {
+			return fmt.Errorf("not what was sent, after %d bytes", total)
 		}
+		total, longest, last = total+n, max(longest, now.Sub(last)), now
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("after %d bytes: %w", total, err)
+		}
+		if ended < 0 && ctx.Err() != nil {
+			ended = total
 		}
 	}
 	fmt.Printf("%d MB, longest gap %v\n", total>>20, longest.Round(time.Millisecond))

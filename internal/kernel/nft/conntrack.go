@@ -54,6 +54,7 @@ type ending struct {
 	only                   map[netip.Addr]struct{}
 	// finishing: TCP connections through these floating IPs finish at these addresses.
 	finishing map[netip.Addr]netip.Addr
+	stray     stray
 }
 
 // closing is what one container could open on another, and what it still can.
@@ -165,7 +166,7 @@ func keyOf(proto string, port uint16, v6 bool) published {
 // is one to end. A flow's reply comes from where its packets were led to.
 func (e ending) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	to := addrOf(flow.Forward.DstIP)
-	if e.floating(flow, to) || e.shut(flow, to) {
+	if e.floating(flow, to) || e.shut(flow, to) || e.stray.has(flow) {
 		return true
 	}
 	p := published{flow.Forward.Protocol, flow.Forward.DstPort, to.Is6()}
@@ -240,7 +241,7 @@ func addrOf(ip net.IP) netip.Addr {
 }
 
 func (e ending) families() []netlink.InetFamily {
-	var v4, v6 bool
+	v4, v6 := e.stray.families()
 	for p := range e.dropped {
 		v4, v6 = v4 || !p.v6, v6 || p.v6
 	}
@@ -322,7 +323,7 @@ func (f *flows) end(e ending) error {
 	if len(families) == 0 {
 		return nil
 	}
-	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new)+len(e.closedPorts)+len(e.only) > 0 {
+	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new)+len(e.closedPorts)+len(e.only)+len(e.stray.nets)+len(e.stray.masq)+len(e.stray.out) > 0 {
 		return endFlows(e, families)
 	}
 	f.close(e, 1)

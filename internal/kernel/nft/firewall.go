@@ -47,6 +47,7 @@ type Firewall struct {
 	refused map[string]bool // foreign chains that didn't take our rules at the last Load
 	warned  map[string]bool // foreign chains that drop what we forward, told once
 
+	hooks       hooks
 	own         owners
 	eventBuffer int // of Watch's socket, in bytes
 	flows       flows
@@ -107,7 +108,7 @@ func (f *Firewall) with(do func(k *kernel) error) error {
 
 // Load replaces tables and elements in one transaction, puts our rules into the
 // foreign chains that need them, and ends flows of ports that are published no
-// more or elsewhere.
+// more or elsewhere, and those that may have begun without the rules.
 func (f *Firewall) Load(ctx context.Context, fw desired.Firewall) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,6 +116,7 @@ func (f *Firewall) Load(ctx context.Context, fw desired.Firewall) error {
 	if err != nil {
 		return fmt.Errorf("load firewall: %w", err)
 	}
+	f.keepHooks()
 	before, _ := f.read(flowSets()) // what can't be read has nothing to end
 	var b strings.Builder
 	b.WriteString(dropTables())
@@ -138,7 +140,11 @@ func (f *Firewall) Load(ctx context.Context, fw desired.Firewall) error {
 	if err := f.loadForeign(fw.Bridges); err != nil {
 		return err
 	}
-	return f.flows.end(changes(unlay(before), fw, fw))
+	e := changes(unlay(before), fw, fw)
+	if e.stray, err = strays(fw); err != nil {
+		return fmt.Errorf("end tracked flows: list the host's addresses: %w", err)
+	}
+	return f.flows.end(e)
 }
 
 // run feeds a script to nft: all of it happens or nothing.
@@ -239,6 +245,7 @@ const observeTries = 5
 func (f *Firewall) Observe(ctx context.Context) (fw desired.Firewall, intact bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.keepHooks()
 	for range observeTries {
 		if err := ctx.Err(); err != nil {
 			return fw, false, err
@@ -298,6 +305,7 @@ func (f *Firewall) Cleanup(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.flows.wait()
+	f.hooks.drop()
 	return errors.Join(
 		f.removeForeign(func(string) bool { return true }),
 		f.run(ctx, dropTables()),
