@@ -112,6 +112,9 @@ func (p *plan) flows(c *model.Container) {
 			continue
 		}
 		deny := p.snap.Networks[r.From.NetworkID].Deny || p.snap.Networks[r.To.NetworkID].Deny
+		if !deny && !r.Joined() {
+			continue
+		}
 		for _, pair := range r.Pairs() {
 			switch {
 			case deny || r.Joined() && len(l.Ports) > 0:
