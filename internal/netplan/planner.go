@@ -82,7 +82,7 @@ func (p *plan) records(to []any, c *model.Container) []any {
 		to = append(to, fmt.Sprint(p.upstreams(c)))
 	}
 	for _, e := range p.snap.ByContainer[c.ID] {
-		to = append(to, e, p.snap.Networks[e.NetworkID], p.both(e))
+		to = append(to, e, p.snap.Networks[e.NetworkID], p.both(e, false), p.both(e, true))
 	}
 	for _, r := range p.routes.into[c.ID] {
 		to = append(to, r.From, r.To)

@@ -48,6 +48,7 @@ func (p *plan) owners() {
 			p.own(a)
 		}
 		p.own(inside(e, false))
+		p.own(inside(e, true))
 		if routed := p.out.Firewall.MACs[e.MAC]; !routed {
 			p.out.Firewall.MACs[e.MAC] = p.routed(p.snap.Containers[e.ContainerID], n)
 		}
