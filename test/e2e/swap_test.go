@@ -187,9 +187,9 @@ func TestSwapAddress6(t *testing.T) {
 	t.Parallel()
 	h := host.New(t)
 	h.J("network", "create", "--ipv6", "--subnet", "fd00:5a::/64", "dev")
-	stream(h, "blue", "--network", "dev", "--ip6", "fd00:5a::b")
-	serve(h, "green", "--network", "dev", "--ip6", "fd00:5a::c")
-	serve(h, "neighbour", "--network", "dev")
+	stream(h, "blue", "--restart", "always", "--network", "dev", "--ip6", "fd00:5a::b")
+	serve(h, "green", "--restart", "always", "--network", "dev", "--ip6", "fd00:5a::c")
+	serve(h, "neighbour", "--restart", "always", "--network", "dev")
 	six := func(name string) string {
 		return h.J("inspect", "-f", "{{.NetworkSettings.Networks.dev.GlobalIPv6Address}}", name)
 	}
@@ -277,6 +277,21 @@ func TestSwapAddress6(t *testing.T) {
 		return nil
 	})
 	leads("after kill -9", a2, a1)
+	reboot(h)
+	h.StartDaemon()
+	old = nil // it ends connections
+	h.Eventually(20*time.Second, func() error {
+		for addr, want := range map[string]string{a1: "green", a2: "blue"} {
+			if got := get(h, "neighbour", addr+":8000"); got != want {
+				return errorf("after a reboot, %s: %q", addr, got)
+			}
+		}
+		return nil
+	})
+	leads("after a reboot", a2, a1)
+	h.J("swap", "green", "blue")
+	h.J("swap", "blue", "green")
+	leads("swapped after a reboot", a2, a1)
 
 	// Without the old one, somebody answers for its address, and the address that
 	// the other opens connections from stays what it was.
