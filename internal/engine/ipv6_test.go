@@ -256,7 +256,9 @@ func TestSwapAddresses6(t *testing.T) {
 		{func() error { return r.StopContainer(ctx, "blue", "", nil) }, [4]int{3, 2, 2, 3}},
 		{func() error { return r.StartContainer(ctx, "blue") }, [4]int{3, 4, 2, 3}}, // its own is on green's interface
 		{func() error { return r.Swap(ctx, "green", "blue") }, [4]int{2, 4, 3, 3}},
-		{func() error { return r.RestartContainer(ctx, "blue", "", nil) }, [4]int{2, 0, 3, 3}},
+		{func() error { return r.RestartContainer(ctx, "blue", "", nil) }, [4]int{2, 4, 3, 3}}, // its network stays through it
+		{func() error { return r.StopContainer(ctx, "blue", "", nil) }, [4]int{2, 4, 3, 3}},
+		{func() error { return r.StartContainer(ctx, "blue") }, [4]int{2, 0, 3, 3}},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
