@@ -323,6 +323,9 @@ func (f *flows) end(e ending) error {
 	if len(families) == 0 {
 		return nil
 	}
+	if endExactly(e) {
+		return nil
+	}
 	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new)+len(e.closedPorts)+len(e.only)+len(e.stray.nets)+len(e.stray.masq)+len(e.stray.out) > 0 {
 		return endFlows(e, families)
 	}

@@ -53,7 +53,7 @@ func sample() desired.Firewall {
 			{Bridge: "jk-a", Addr: netip.MustParseAddr("fd00::2")}: netip.MustParseAddr("fd00::3")},
 		Swapped: map[netip.Addr]struct{}{netip.MustParseAddr("172.18.3.2"): {}, netip.MustParseAddr("172.18.3.3"): {},
 			netip.MustParseAddr("fd00::2"): {}, netip.MustParseAddr("fd00::3"): {}},
-		Open:    names("jackstay0", "jk-a", "fifteen-letters"),
+		Open: names("jackstay0", "jk-a", "fifteen-letters"),
 		Flows: map[desired.Flow]struct{}{
 			flowOf("172.17.0.2", "172.17.0.3", "tcp", 80, 80): {}, flowOf("172.17.0.2", "172.17.0.3", "tcp", 81, 90): {},
 			flowOf("172.17.0.2", "172.17.0.3", "udp", 80, 80): {}, flowOf("172.17.0.3", "172.17.0.2", "sctp", 1, 65535): {},
