@@ -65,9 +65,11 @@ func announce(list []announcement) {
 	})
 }
 
-// send sends an announcement to every neighbour and closes its socket.
+// send sends an announcement to every neighbour. Closing its socket waits for an
+// RCU grace period (net/packet/af_packet.c, packet_release), for which nobody
+// else has to wait.
 func send(a announcement) error {
-	defer unix.Close(a.socket)
+	defer func() { go unix.Close(a.socket) }()
 	var err error
 	for _, f := range a.frames {
 		to := &unix.SockaddrLinklayer{Protocol: bigEndian(f.protocol), Ifindex: a.index, Halen: 6}

@@ -67,8 +67,9 @@ const (
 
 // flush deletes the flows that a filter tells. A kernel that can't do that says
 // so: it takes the two tuples for one flow's, and they are not whole.
-func (f flowFilter) flush() error {
+func (f flowFilter) flush(sockets map[int]*nl.SocketHandle) error {
 	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|ctDelete, unix.NLM_F_ACK)
+	req.Sockets = sockets
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: ctThisFamily})
 	filter := nl.NewRtAttr(ctFilter|unix.NLA_F_NESTED, nil)
 	for _, t := range []struct {
@@ -99,14 +100,28 @@ func tuple(kind int, src, dst netip.Addr) (attr *nl.RtAttr, flags uint32) {
 	return attr, flags
 }
 
-// endExactly ends flows by filters, and tells whether the kernel could.
-func endExactly(e ending) bool {
+// filtered deletes by filters, over a socket of its own that stays open: closing
+// one waits until the kernel has freed what nf_tables deleted before, which takes
+// as long as what is saved here (nft_rcv_nl_event). One at a time may use it.
+type filtered struct{ sockets map[int]*nl.SocketHandle }
+
+// end ends flows by filters, and tells whether the kernel could.
+func (d *filtered) end(e ending) bool {
 	filters, ok := e.exact()
 	if !ok {
 		return false
 	}
+	if d.sockets == nil {
+		s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+		if err != nil {
+			return false
+		}
+		d.sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: s}}
+	}
 	for _, f := range filters {
-		if f.flush() != nil { // reading the table finds out what it is
+		if f.flush(d.sockets) != nil { // reading the table finds out what it is
+			d.sockets[unix.NETLINK_NETFILTER].Close() // an answer may wait in it
+			d.sockets = nil
 			return false
 		}
 	}

@@ -82,7 +82,7 @@ func TestEndExactly(t *testing.T) {
 			if len(want) == len(before) {
 				t.Fatalf("%s: nothing to end", what)
 			}
-			switch exactly := endExactly(e); {
+			switch exactly := new(filtered).end(e); {
 			case exactly && family.number == unix.AF_INET6:
 				t.Fatal("by filters, which IPv6 has not")
 			case !exactly:
