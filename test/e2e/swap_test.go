@@ -196,7 +196,7 @@ func TestSwapAddress6(t *testing.T) {
 	a1, a2 := "[fd00:5a::b]", "[fd00:5a::c]"
 	// Without end, and by one address: what answers, a line each.
 	ask := func(file, addr string) string {
-		return "while [ ! -e " + file + ".stop ]; do probe get tcp:" + addr + ":8000 >>" + file + " 2>>" + file + ".failed || echo failed >>" + file + ".failed; done; touch " + file + ".ended"
+		return "while [ ! -e " + file + ".stop ]; do probe get tcp:" + addr + ":8000 >>" + file + " 2>>" + file + ".failed || echo failed >>" + file + ".failed; sleep 0.02; done; touch " + file + ".ended"
 	}
 	h.J("exec", "-d", "neighbour", "sh", "-c", ask("/tmp/one", a1))
 	h.J("exec", "-d", "neighbour", "sh", "-c", ask("/tmp/two", a2))
@@ -270,7 +270,7 @@ func TestSwapAddress6(t *testing.T) {
 	h.KillDaemon()
 	h.Sh("nft flush ruleset")
 	h.StartDaemon()
-	h.Eventually(2*time.Second, func() error {
+	h.Eventually(10*time.Second, func() error {
 		if got := askHost(h, a1+":8000"); !strings.HasPrefix(got, "green ") {
 			return errorf("after kill -9, %s: %q", a1, got)
 		}
@@ -296,7 +296,7 @@ func TestSwapAddress6(t *testing.T) {
 	// Without the old one, somebody answers for its address, and the address that
 	// the other opens connections from stays what it was.
 	h.J("stop", "-t", "0", "blue")
-	h.Eventually(3*time.Second, func() error {
+	h.Eventually(10*time.Second, func() error {
 		if got := get(h, "neighbour", a1+":8000"); got != "green" {
 			return errorf("without the old one, %s: %q", a1, got)
 		}
@@ -308,7 +308,7 @@ func TestSwapAddress6(t *testing.T) {
 	h.J("rm", "-f", "blue")
 	h.J("stop", "-t", "0", "green")
 	h.J("start", "green")
-	h.Eventually(3*time.Second, func() error {
+	h.Eventually(10*time.Second, func() error {
 		if got := get(h, "neighbour", a1+":8000"); got != "green" {
 			return errorf("%s after green's restart: %q", a1, got)
 		}
