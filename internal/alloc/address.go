@@ -12,7 +12,7 @@ import (
 func Addresses(endpoints map[string]*model.Endpoint) func(netip.Addr) bool {
 	set := make(map[netip.Addr]struct{}, len(endpoints))
 	for _, e := range endpoints {
-		for _, p := range [...]netip.Prefix{e.IPv4, e.IPv6, e.Inside4} {
+		for _, p := range [...]netip.Prefix{e.IPv4, e.IPv6, e.Inside4, e.Inside6} {
 			if p.IsValid() {
 				set[p.Addr()] = struct{}{}
 			}

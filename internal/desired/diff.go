@@ -2,6 +2,7 @@ package desired
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -39,16 +40,7 @@ func Diff(old, new *State) Changes {
 		old = &State{}
 	}
 	var c Changes
-	for k := range new.Claims {
-		if _, ok := old.Claims[k]; !ok {
-			c.Claim = append(c.Claim, k)
-		}
-	}
-	for k := range old.Claims {
-		if _, ok := new.Claims[k]; !ok {
-			c.Release = append(c.Release, k)
-		}
-	}
+	c.Claim, c.Release = diffKeys(old.Claims, new.Claims)
 	c.Bridges, c.DropBridges = diffValues(old.Bridges, new.Bridges)
 	c.Sandboxes, c.DropSandboxes = diffValues(old.Sandboxes, new.Sandboxes)
 	for id, files := range new.Files {
@@ -76,6 +68,27 @@ func Diff(old, new *State) Changes {
 	slices.SortFunc(c.Bridges, func(a, b *Bridge) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(c.Sandboxes, func(a, b *Sandbox) int { return strings.Compare(a.Container, b.Container) })
 	return c
+}
+
+// diffKeys gives the keys that only new, and those that only old has.
+func diffKeys[K comparable, V any](old, new map[K]V) (added, gone []K) {
+	if same(old, new) {
+		return nil, nil
+	}
+	for k := range new {
+		if _, ok := old[k]; !ok {
+			added = append(added, k)
+		}
+	}
+	if len(old)+len(added) == len(new) {
+		return added, nil
+	}
+	for k := range old {
+		if _, ok := new[k]; !ok {
+			gone = append(gone, k)
+		}
+	}
+	return added, gone
 }
 
 type value[T any] interface {
@@ -136,16 +149,29 @@ func (a MemberAdmission) Overlaps(o MemberAdmission) bool {
 	return a.To == o.To && a.Mark == o.Mark && a.Span.Overlaps(o.Span)
 }
 
+// same tells whether two maps are one and the same, as plans of a Planner share
+// what did not change.
+func same[K comparable, V any](a, b map[K]V) bool {
+	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
+}
+
 // diffMap compares two sets or maps; nil for no difference.
 func diffMap[K, V comparable](old, new map[K]V) (add, del map[K]V) {
+	if same(old, new) {
+		return nil, nil
+	}
 	put := func(m *map[K]V, k K, v V) {
 		if *m == nil {
 			*m = map[K]V{}
 		}
 		(*m)[k] = v
 	}
+	kept := 0
 	for k, v := range new {
 		was, ok := old[k]
+		if ok {
+			kept++
+		}
 		if ok && was == v {
 			continue
 		}
@@ -153,6 +179,9 @@ func diffMap[K, V comparable](old, new map[K]V) (add, del map[K]V) {
 		if ok {
 			put(&del, k, was)
 		}
+	}
+	if kept == len(old) {
+		return add, del
 	}
 	for k, was := range old {
 		if _, ok := new[k]; !ok {

@@ -37,6 +37,7 @@ type world struct {
 	rootfs      string // every container's files
 	hostLinks   map[string]*model.HostLink
 	dbs         int
+	lateWrite   atomic.Pointer[func()] // what still writes files when a container goes
 
 	clock *fakeClock
 
@@ -351,6 +352,16 @@ func (n *fakeNetwork) Wait(_ context.Context, id string, rev uint64) error {
 		}
 	}
 	return nil
+}
+
+func (n *fakeNetwork) Quiet(_ context.Context, id string, _ uint64) error {
+	if c := n.r.store.Snapshot().Containers[id]; c != nil && c.Active {
+		return fmt.Errorf("container %s is active still", id)
+	}
+	if write := n.w.lateWrite.Swap(nil); write != nil {
+		(*write)()
+	}
+	return n.hit("Network.Quiet")
 }
 
 func (n *fakeNetwork) Resync(context.Context) error { return n.hit("Network.Resync") }

@@ -232,3 +232,47 @@ func TestSwapOfIPv6(t *testing.T) {
 		t.Errorf("swapped: %v, %v", r.Snapshot().FIPOf, err)
 	}
 }
+
+// IPv6 addresses go the way IPv4's do in TestSwapAddresses: the last numbers of
+// both are the same all along.
+func TestSwapAddresses6(t *testing.T) {
+	r := newWorld(t).engine()
+	ctx := t.Context()
+	r.network(t, "dev", withIPv6("10.9.0.0/24", "2001:db8:9::/64"))
+	blue, green := r.runContainer(t, "blue", "serve", onNetwork("dev")), r.runContainer(t, "green", "serve", onNetwork("dev"))
+	number := func(p netip.Prefix) int {
+		b := p.Addr().AsSlice()
+		if len(b) == 0 {
+			return 0
+		}
+		return int(b[len(b)-1])
+	}
+	for _, step := range []struct {
+		do   func() error
+		want [4]int // what each is reached by, and has inside; 0: the same
+	}{
+		{func() error { return nil }, [4]int{2, 0, 3, 0}},
+		{func() error { return r.Swap(ctx, "blue", "green") }, [4]int{3, 2, 2, 3}},
+		{func() error { return r.StopContainer(ctx, "blue", "", nil) }, [4]int{3, 2, 2, 3}},
+		{func() error { return r.StartContainer(ctx, "blue") }, [4]int{3, 4, 2, 3}}, // its own is on green's interface
+		{func() error { return r.Swap(ctx, "green", "blue") }, [4]int{2, 4, 3, 3}},
+		{func() error { return r.RestartContainer(ctx, "blue", "", nil) }, [4]int{2, 4, 3, 3}}, // its network stays through it
+		{func() error { return r.StopContainer(ctx, "blue", "", nil) }, [4]int{2, 4, 3, 3}},
+		{func() error { return r.StartContainer(ctx, "blue") }, [4]int{2, 0, 3, 3}},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		a, b := r.Snapshot().ByContainer[blue][0], r.Snapshot().ByContainer[green][0]
+		for _, v6 := range []bool{false, true} {
+			ar, ai := a.Family(v6)
+			br, bi := b.Family(v6)
+			if got := [4]int{number(*ar), number(*ai), number(*br), number(*bi)}; got != step.want {
+				t.Errorf("IPv6 %t: %v, want %v", v6, got, step.want)
+			}
+		}
+	}
+	if leases, err := r.Leases("dev"); err != nil || len(leases) != 6 { // the gateways, and each container's two
+		t.Errorf("leases: %+v, %v", leases, err)
+	}
+}

@@ -33,15 +33,11 @@ func (e *Engine) Leases(ref string) ([]model.Lease, error) {
 		if c := s.Containers[ep.ContainerID]; c != nil && c.Active {
 			l.State = model.LeaseActive
 		}
-		inside := ep.Inside4 // of a swapped container; mostly somebody is reached by it
-		if inside.IsValid() {
-			for _, other := range s.ByNetwork[n.ID] {
-				if other.IPv4 == inside {
-					inside = netip.Prefix{}
-				}
-			}
+		addrs := []netip.Prefix{ep.IPv4, ep.IPv6}
+		for _, v6 := range [...]bool{false, true} {
+			addrs = append(addrs, insideOnly(s, ep, v6))
 		}
-		for _, p := range []netip.Prefix{ep.IPv4, ep.IPv6, inside} {
+		for _, p := range addrs {
 			if p.IsValid() {
 				l.Address = p.Addr()
 				out = append(out, l)
@@ -50,4 +46,16 @@ func (e *Engine) Leases(ref string) ([]model.Lease, error) {
 	}
 	slices.SortFunc(out, func(a, b model.Lease) int { return a.Address.Compare(b.Address) })
 	return out, nil
+}
+
+// insideOnly gives the address of one family on the interface of a swapped
+// container by which nobody is reached; mostly somebody is by it.
+func insideOnly(s *model.Snapshot, ep *model.Endpoint, v6 bool) netip.Prefix {
+	_, inside := ep.Family(v6)
+	for _, other := range s.ByNetwork[ep.NetworkID] {
+		if reached, _ := other.Family(v6); *reached == *inside {
+			return netip.Prefix{}
+		}
+	}
+	return *inside
 }

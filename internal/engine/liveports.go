@@ -81,7 +81,7 @@ func (a *addition) put(tx *store.Tx) error {
 	}
 	a.before, a.added = c, nil
 	next := *c
-	have := bindingPairs(s, c, n)
+	have := heldOrWanted(s, c, n)
 	for _, b := range a.bindings {
 		if err := checkNotPublished(c, have, b, bindingIPs(s, c, n, b)); err != nil {
 			return err
@@ -107,10 +107,7 @@ func (a *addition) put(tx *store.Tx) error {
 // pick chooses the host ports, fixed ones first so that a chosen one does not
 // take theirs.
 func (a *addition) pick(s *model.Snapshot, c *model.Container, n *model.Network) ([]model.PortMapping, error) {
-	ports := alloc.NewPorts(s, c.ID)
-	for _, m := range c.Ports {
-		ports.Avoid(m.Key())
-	}
+	ports := alloc.NewPorts(s, "") // what it has already is not free
 	for k := range a.avoid {
 		ports.Avoid(k)
 	}
@@ -203,6 +200,17 @@ func (e *Engine) RemovePorts(ctx context.Context, ref string, ports []model.Publ
 func withoutPorts(s *model.Snapshot, c *model.Container, n *model.Network, ports []model.PublishedPort) ([]model.PortMapping, error) {
 	unrollPublishAll(c)
 	pairs := bindingPairs(s, c, n)
+	type hostPort struct {
+		port  uint16
+		proto string
+	}
+	at := map[hostPort][]int{} // in pairs
+	for i, b := range pairs {
+		for _, m := range b.held {
+			k := hostPort{m.HostPort, m.Port.Proto}
+			at[k] = append(at[k], i)
+		}
+	}
 	gone := map[int]bool{}
 	for _, p := range ports {
 		if p.From == 0 || p.To < p.From {
@@ -210,8 +218,8 @@ func withoutPorts(s *model.Snapshot, c *model.Container, n *model.Network, ports
 		}
 		for port := int(p.From); port <= int(p.To); port++ {
 			found := false
-			for i, b := range pairs {
-				if slices.ContainsFunc(b.held, func(m model.PortMapping) bool {
+			for _, i := range at[hostPort{uint16(port), p.Proto}] {
+				if slices.ContainsFunc(pairs[i].held, func(m model.PortMapping) bool {
 					return m.HostPort == uint16(port) && m.Port.Proto == p.Proto && (!p.HostIP.IsValid() || p.HostIP == m.HostIP)
 				}) {
 					gone[i], found = true, true
@@ -250,49 +258,16 @@ func unrollPublishAll(c *model.Container) {
 	c.Host.PortBindings, c.Host.PublishAllPorts = bindings(c), false
 }
 
-// bindingPair is a binding with the host port it has, or last had, or wants; of
-// one that means both families, on both.
-type bindingPair struct {
-	asked model.PortBinding
-	held  []model.PortMapping
-}
-
-// bindingPairs finds the host port of each binding of a container.
-func bindingPairs(s *model.Snapshot, c *model.Container, n *model.Network) []bindingPair {
-	have := slices.Clone(c.Ports)
-	if !c.Active {
-		have = slices.Clone(c.Remembered)
+// heldOrWanted lists the host ports that a container has, or would have if it ran.
+func heldOrWanted(s *model.Snapshot, c *model.Container, n *model.Network) []model.PortMapping {
+	if c.Active {
+		return c.Ports
 	}
-	out := make([]bindingPair, len(c.Host.PortBindings))
-	for _, wantFixed := range [...]bool{true, false} {
-		for i, b := range c.Host.PortBindings {
-			if fixedPort(b) != wantFixed {
-				continue
-			}
-			out[i].asked = b
-			for k, ip := range bindingIPs(s, c, n, b) {
-				at := slices.IndexFunc(have, func(m model.PortMapping) bool {
-					return answers(m, b, ip) && (k == 0 || m.HostPort == out[i].held[0].HostPort)
-				})
-				switch {
-				case at >= 0:
-					out[i].held = append(out[i].held, have[at])
-					have = slices.Delete(have, at, at+1)
-				case wantFixed && (k == 0 || !c.Active):
-					out[i].held = append(out[i].held, model.PortMapping{HostIP: ip, HostPort: b.HostPort, Port: b.Port})
-				case k == 0: // not chosen yet
-					out[i].held = append(out[i].held, model.PortMapping{HostIP: ip, Port: b.Port})
-				}
-			}
-		}
+	var out []model.PortMapping
+	for _, p := range bindingPairs(s, c, n) {
+		out = append(out, p.held...)
 	}
 	return out
-}
-
-// answers tells whether a mapping can be what a binding asked for.
-func answers(m model.PortMapping, b model.PortBinding, ip netip.Addr) bool {
-	return m.Port == b.Port && m.HostIP == ip &&
-		(b.HostPort == 0 || m.HostPort >= b.HostPort && m.HostPort <= max(b.HostPort, b.HostPortEnd))
 }
 
 func notPublished(c *model.Container, ip netip.Addr, port int, proto string, have []bindingPair) error {
@@ -311,18 +286,16 @@ func notPublished(c *model.Container, ip netip.Addr, port int, proto string, hav
 }
 
 // checkNotPublished refuses a fixed host port that the container has already.
-func checkNotPublished(c *model.Container, have []bindingPair, b model.PortBinding, wants []netip.Addr) error {
+func checkNotPublished(c *model.Container, have []model.PortMapping, b model.PortBinding, wants []netip.Addr) error {
 	if !fixedPort(b) {
 		return nil
 	}
-	for _, p := range have {
-		for _, m := range p.held {
-			if m.HostPort == b.HostPort && m.Port.Proto == b.Port.Proto && slices.ContainsFunc(wants, func(want netip.Addr) bool {
-				return m.HostIP.Is6() == want.Is6() && (m.HostIP == want || m.HostIP.IsUnspecified() || want.IsUnspecified())
-			}) {
-				return errs.New(errs.Conflict, "container %s publishes host port %s already, for its port %s: take that back first",
-					c.Name, netip.AddrPortFrom(m.HostIP, m.HostPort), m.Port)
-			}
+	for _, m := range have {
+		if m.HostPort == b.HostPort && m.Port.Proto == b.Port.Proto && slices.ContainsFunc(wants, func(want netip.Addr) bool {
+			return m.HostIP.Is6() == want.Is6() && (m.HostIP == want || m.HostIP.IsUnspecified() || want.IsUnspecified())
+		}) {
+			return errs.New(errs.Conflict, "container %s publishes host port %s already, for its port %s: take that back first",
+				c.Name, netip.AddrPortFrom(m.HostIP, m.HostPort), m.Port)
 		}
 	}
 	return nil

@@ -590,7 +590,7 @@ func NICsOf(s *model.Snapshot, c *model.Container) []model.NICView {
 		v := model.NICView{Container: c, Network: n, Endpoint: ep, NIC: model.NIC{
 			ID: ep.ID, Kind: model.NICNetwork, Name: ep.Interface, On: n.Name, HostName: ep.HostName, MAC: ep.MAC, MTU: ep.MTU, Gateways: ep.Gateways,
 		}}
-		for _, p := range []netip.Prefix{ep.On4(), ep.IPv6} {
+		for _, p := range []netip.Prefix{ep.On(false), ep.On(true)} {
 			if p.IsValid() {
 				v.NIC.Addrs = append(v.NIC.Addrs, p)
 			}

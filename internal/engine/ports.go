@@ -27,6 +27,9 @@ type Network interface {
 	// Address tells what keeps a floating IP's address from being on, or off, the
 	// host's device as planned; nil: nothing. A container runs without.
 	Address(a netip.Addr) error
+	// Quiet returns when nothing writes files any more of a container that is not
+	// active since revision rev.
+	Quiet(ctx context.Context, containerID string, rev uint64) error
 	// Resync observes the whole host and repairs it.
 	Resync(ctx context.Context) error
 }

@@ -144,6 +144,13 @@ func (e *Engine) removeFiles(ctx context.Context, id string) error {
 	if err := e.images.RemoveLayer(ctx, id); err != nil {
 		return fmt.Errorf("unable to remove filesystem: %w", err)
 	}
+	// An older plan's hosts file may be on its way: it would be made again, in a
+	// directory that is being deleted or that is gone.
+	waiting, cancel := context.WithTimeout(ctx, networkWithin)
+	defer cancel()
+	if err := e.network.Quiet(waiting, id, e.store.Snapshot().Revision); err != nil {
+		return fmt.Errorf("unable to remove filesystem: its files are still being written: %w", err)
+	}
 	if err := os.RemoveAll(e.containerDir(id)); err != nil {
 		return fmt.Errorf("unable to remove filesystem: %w", err)
 	}

@@ -183,19 +183,28 @@ func (sw *swap) endpoint(of *model.Endpoint) *model.Endpoint {
 func (sw *swap) exchangeAddresses(s *model.Snapshot, a, b *model.Container) error {
 	for _, ep := range s.ByContainer[a.ID] {
 		n, other := s.Networks[ep.NetworkID], endpointOn(s, b.ID, ep.NetworkID)
-		if ep.Extra || other == nil || other.Extra || n == nil || n.Driver != model.DriverBridge || !ep.IPv4.IsValid() || !other.IPv4.IsValid() {
+		if ep.Extra || other == nil || other.Extra || n == nil || n.Driver != model.DriverBridge {
 			continue
 		}
 		old, next := sw.endpoint(ep), sw.endpoint(other)
-		for _, e := range []*model.Endpoint{old, next} {
-			if !e.Inside4.IsValid() {
-				e.Inside4 = e.IPv4
-			}
-		}
-		old.IPv4, next.IPv4 = next.IPv4, old.IPv4
+		exchange(old, next, false)
 		old.RequestedIPv4, next.RequestedIPv4 = next.RequestedIPv4, old.RequestedIPv4
+		exchange(old, next, true)
+		old.RequestedIPv6, next.RequestedIPv6 = next.RequestedIPv6, old.RequestedIPv6
 	}
 	return nil
+}
+
+// exchange gives each of two endpoints the other's address of one family, if
+// both have one.
+func exchange(a, b *model.Endpoint, v6 bool) {
+	one, oneInside := a.Family(v6)
+	two, twoInside := b.Family(v6)
+	if !one.IsValid() || !two.IsValid() {
+		return
+	}
+	*oneInside, *twoInside = a.On(v6), b.On(v6)
+	*one, *two = *two, *one
 }
 
 // exchangeFIPs gives the floating IP of a to b, and b's, if any, to a.
@@ -329,24 +338,13 @@ func putSwapped(tx *store.Tx, cs []*model.Container, eps []*model.Endpoint, ls [
 // of them on its own interface still.
 func settleInside(tx *store.Tx, c *model.Container) error {
 	for _, ep := range slices.Clone(tx.Snapshot().ByContainer[c.ID]) {
-		s := tx.Snapshot()
-		taken := false
-		for _, o := range s.ByNetwork[ep.NetworkID] {
-			if o.ID != ep.ID && ep.IPv4.IsValid() && o.Inside4 == ep.IPv4 {
-				holder := s.Containers[o.ContainerID]
-				taken = taken || holder != nil && holder.Active
-			}
-		}
 		next := *ep
-		next.Inside4 = netip.Prefix{}
-		if taken {
-			a, err := alloc.Address(s.Networks[ep.NetworkID], alloc.Addresses(s.ByNetwork[ep.NetworkID]))
-			if err != nil {
-				return fmt.Errorf("container %s: its address %s is still on the interface of the one it was swapped with, which should be stopped first: %w", c.Name, ep.IPv4.Addr(), err)
+		for _, v6 := range [...]bool{false, true} {
+			if err := settleFamily(tx.Snapshot(), c, &next, v6); err != nil {
+				return err
 			}
-			next.Inside4 = a
 		}
-		if next.Inside4 == ep.Inside4 {
+		if next.Inside4 == ep.Inside4 && next.Inside6 == ep.Inside6 {
 			continue
 		}
 		if err := tx.PutEndpoint(&next); err != nil {
@@ -354,4 +352,36 @@ func settleInside(tx *store.Tx, c *model.Container) error {
 		}
 	}
 	return nil
+}
+
+func settleFamily(s *model.Snapshot, c *model.Container, ep *model.Endpoint, v6 bool) error {
+	reached, inside := ep.Family(v6)
+	*inside = netip.Prefix{}
+	if !reached.IsValid() || !onAnother(s, ep, v6) {
+		return nil
+	}
+	pick := alloc.Address
+	if v6 {
+		pick = alloc.Address6
+	}
+	a, err := pick(s.Networks[ep.NetworkID], alloc.Addresses(s.ByNetwork[ep.NetworkID]))
+	if err != nil {
+		return fmt.Errorf("container %s: its address %s is still on the interface of the one it was swapped with, which should be stopped first: %w", c.Name, reached.Addr(), err)
+	}
+	*inside = a
+	return nil
+}
+
+// onAnother tells whether the address an endpoint is reached by is on the
+// interface of another container that runs.
+func onAnother(s *model.Snapshot, ep *model.Endpoint, v6 bool) bool {
+	reached, _ := ep.Family(v6)
+	for _, o := range s.ByNetwork[ep.NetworkID] {
+		if _, inside := o.Family(v6); o.ID != ep.ID && *inside == *reached {
+			if holder := s.Containers[o.ContainerID]; holder != nil && holder.Active {
+				return true
+			}
+		}
+	}
+	return false
 }

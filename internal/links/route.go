@@ -47,7 +47,7 @@ func (r Route) Pairs() [][2]netip.Addr {
 		return nil
 	}
 	out := make([][2]netip.Addr, 0, 2)
-	for _, p := range [...][2]netip.Prefix{{r.From.On4(), r.To.On4()}, {r.From.IPv6, r.To.IPv6}} {
+	for _, p := range [...][2]netip.Prefix{{r.From.On(false), r.To.On(false)}, {r.From.On(true), r.To.On(true)}} {
 		if p[0].IsValid() && p[1].IsValid() {
 			out = append(out, [2]netip.Addr{p[0].Addr(), p[1].Addr()})
 		}

@@ -63,10 +63,11 @@ type Endpoint struct {
 	IPv4        netip.Prefix // address with the subnet's length
 	IPv6        netip.Prefix
 	MAC         string // colon-separated hex
-	// Inside4 is the address on the interface after a swap: IPv4 is then the
-	// address the container is reached by, and what is new goes from there to
-	// here, until the container stops. Invalid: there was no swap.
+	// Inside4 and Inside6 are the addresses on the interface after a swap: IPv4 and
+	// IPv6 are then those the container is reached by, and what is new goes from
+	// there to here, until the container stops. Invalid: there was no swap.
 	Inside4    netip.Prefix `json:",omitzero"`
+	Inside6    netip.Prefix `json:",omitzero"`
 	Aliases    []string     // user's aliases, without name and short ID
 	Links      []string     // user's links on this network as given, NAME:ALIAS
 	GwPriority int
@@ -81,12 +82,22 @@ type Endpoint struct {
 	RequestedMAC                 string
 }
 
-// On4 is the IPv4 address on the endpoint's interface.
-func (e *Endpoint) On4() netip.Prefix {
-	if e.Inside4.IsValid() {
-		return e.Inside4
+// Family gives where the record has the address of one family, and the one on
+// the interface after a swap.
+func (e *Endpoint) Family(v6 bool) (reached, inside *netip.Prefix) {
+	if v6 {
+		return &e.IPv6, &e.Inside6
 	}
-	return e.IPv4
+	return &e.IPv4, &e.Inside4
+}
+
+// On is the address of one family on the endpoint's interface.
+func (e *Endpoint) On(v6 bool) netip.Prefix {
+	reached, inside := e.Family(v6)
+	if inside.IsValid() {
+		return *inside
+	}
+	return *reached
 }
 
 // Link makes a target reachable under an alias for one container alone.

@@ -44,7 +44,7 @@ func (p *plan) network(n *model.Network) {
 		}
 	}
 	p.out.Bridges[n.Bridge] = b
-	p.out.Zones.Networks[n.ID] = newZone(len(p.snap.ByNetwork[n.ID]))
+	p.zones[n.ID] = &madeZone{from: make(map[*model.Endpoint]named, len(p.snap.ByNetwork[n.ID]))}
 }
 
 // bridgeMAC derives a unicast, locally administered address from a network's

@@ -1,6 +1,7 @@
 package netplan
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"strings"
@@ -90,27 +91,52 @@ func (p *plan) extraHosts(buf []byte, c *model.Container) []byte {
 
 // linkHosts adds a line per link: the alias, then the target's host name and name.
 func (p *plan) linkHosts(buf []byte, c *model.Container) []byte {
-	seen := map[string]bool{} // Compose repeats links on each network
-	for i, l := range p.snap.LinksOf[c.ID] {
+	ls := p.snap.LinksOf[c.ID]
+	if len(ls) == 0 {
+		return buf
+	}
+	start := len(buf)
+	buf = slices.Grow(buf, len(ls)*len("255.255.255.255\tan-alias its-hostname its-name\n"))
+	aliases := make(map[string]struct{}, len(ls))
+	for i, l := range ls {
 		r := p.routes.of[c.ID][i]
 		if r.To == nil {
 			continue
 		}
-		names := []string{l.Alias}
-		for _, n := range []string{hostname(r.Owner), r.Target.Name} {
-			if !slices.Contains(names, n) {
-				names = append(names, n)
-			}
-		}
+		_, again := aliases[l.Alias] // Compose repeats links on each network
+		aliases[l.Alias] = struct{}{}
 		for _, a := range r.Addresses() {
-			line := a.String() + "\t" + strings.Join(names, " ") + "\n"
-			if !seen[line] {
-				seen[line] = true
-				buf = append(buf, line...)
+			line := len(buf)
+			buf = linkLine(buf, a, l.Alias, hostname(r.Owner), r.Target.Name)
+			if again && hasLine(buf[start:line], buf[line:]) {
+				buf = buf[:line]
 			}
 		}
 	}
 	return buf
+}
+
+// linkLine adds an address with names, each once.
+func linkLine(buf []byte, a netip.Addr, alias, host, name string) []byte {
+	buf = a.AppendTo(buf)
+	buf = append(append(buf, '\t'), alias...)
+	if host != alias {
+		buf = append(append(buf, ' '), host...)
+	}
+	if name != alias && name != host {
+		buf = append(append(buf, ' '), name...)
+	}
+	return append(buf, '\n')
+}
+
+// hasLine tells whether a line, with its line break, is among others.
+func hasLine(lines, line []byte) bool {
+	for l := range bytes.Lines(lines) {
+		if bytes.Equal(l, line) {
+			return true
+		}
+	}
+	return false
 }
 
 // hostsLines adds a line for each of an endpoint's addresses: a container's own

@@ -22,46 +22,48 @@ type place struct {
 func insides(snap *model.Snapshot) map[place]struct{} {
 	var out map[place]struct{}
 	for _, e := range snap.Endpoints {
-		if c := snap.Containers[e.ContainerID]; !e.Inside4.IsValid() || c == nil || !c.Active {
-			continue
+		for _, v6 := range [...]bool{false, true} {
+			_, in := e.Family(v6)
+			if c := snap.Containers[e.ContainerID]; !in.IsValid() || c == nil || !c.Active {
+				continue
+			}
+			if out == nil {
+				out = map[place]struct{}{}
+			}
+			out[place{e.NetworkID, in.Addr()}] = struct{}{}
 		}
-		if out == nil {
-			out = map[place]struct{}{}
-		}
-		out[place{e.NetworkID, e.Inside4.Addr()}] = struct{}{}
 	}
 	return out
 }
 
 // inside gives an endpoint's address on its interface.
-func inside(e *model.Endpoint, v6 bool) netip.Addr {
-	if !v6 {
-		return e.On4().Addr()
-	}
-	return address(e, v6)
-}
+func inside(e *model.Endpoint, v6 bool) netip.Addr { return e.On(v6).Addr() }
 
-// both tells whether a swapped endpoint has the address it is reached by on its
-// interface, too: when no other container has it there any more, somebody has
-// to answer for it.
-func (p *plan) both(e *model.Endpoint) bool {
-	if !e.Inside4.IsValid() || e.Inside4 == e.IPv4 {
+// both tells whether a swapped endpoint has the address of one family it is
+// reached by on its interface, too: when no other container has it there any
+// more, somebody has to answer for it.
+func (p *plan) both(e *model.Endpoint, v6 bool) bool {
+	reached, in := e.Family(v6)
+	if !in.IsValid() || *in == *reached {
 		return false
 	}
-	_, elsewhere := p.insides[place{e.NetworkID, e.IPv4.Addr()}]
+	_, elsewhere := p.insides[place{e.NetworkID, reached.Addr()}]
 	return !elsewhere
 }
 
 // onInterface gives the addresses of an endpoint's interface.
 func (p *plan) onInterface(e *model.Endpoint) []netip.Prefix {
-	out := make([]netip.Prefix, 0, 1)
-	for _, a := range [...]netip.Prefix{e.On4(), e.IPv6} {
-		if a.IsValid() {
+	out := make([]netip.Prefix, 0, 2)
+	for _, v6 := range [...]bool{false, true} {
+		if a := e.On(v6); a.IsValid() {
 			out = append(out, a)
 		}
 	}
-	if p.both(e) {
-		out = append(out, e.IPv4)
+	for _, v6 := range [...]bool{false, true} {
+		if p.both(e, v6) {
+			reached, _ := e.Family(v6)
+			out = append(out, *reached)
+		}
 	}
 	return out
 }
@@ -70,19 +72,22 @@ func (p *plan) onInterface(e *model.Endpoint) []netip.Prefix {
 func (p *plan) moved(c *model.Container) {
 	for _, e := range p.snap.ByContainer[c.ID] {
 		n := p.snap.Networks[e.NetworkID]
-		if !e.Inside4.IsValid() || !e.IPv4.IsValid() || !bridged(n) {
-			continue
-		}
-		fw := &p.out.Firewall
-		if fw.Moved == nil {
-			fw.Moved, fw.Swapped = map[desired.MovedKey]netip.Addr{}, map[netip.Addr]struct{}{}
-		}
-		fw.Swapped[e.IPv4.Addr()], fw.Swapped[e.Inside4.Addr()] = struct{}{}, struct{}{}
-		if b := p.out.Bridges[n.Bridge]; b != nil {
-			b.NoRedirects = true
-		}
-		if e.Inside4 != e.IPv4 {
-			fw.Moved[desired.MovedKey{Bridge: n.Bridge, Addr: e.IPv4.Addr()}] = e.Inside4.Addr()
+		for _, v6 := range [...]bool{false, true} {
+			reached, in := e.Family(v6)
+			if !in.IsValid() || !reached.IsValid() || !bridged(n) {
+				continue
+			}
+			fw := &p.out.Firewall
+			if fw.Moved == nil {
+				fw.Moved, fw.Swapped = map[desired.MovedKey]netip.Addr{}, map[netip.Addr]struct{}{}
+			}
+			fw.Swapped[reached.Addr()], fw.Swapped[in.Addr()] = struct{}{}, struct{}{}
+			if b := p.out.Bridges[n.Bridge]; b != nil {
+				b.NoRedirects = true
+			}
+			if *in != *reached {
+				fw.Moved[desired.MovedKey{Bridge: n.Bridge, Addr: reached.Addr()}] = in.Addr()
+			}
 		}
 	}
 }

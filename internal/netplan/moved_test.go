@@ -82,3 +82,46 @@ func TestMoved(t *testing.T) {
 		t.Errorf("swapped back: moved %v, swapped %v, %s", s.Firewall.Moved, s.Firewall.Swapped, on(s, green))
 	}
 }
+
+// The same by IPv6, beside IPv4 or alone.
+func TestMoved6(t *testing.T) {
+	w := newWorld()
+	n := w.network("n", "dev", "10.1.0.0/24")
+	subnet := netip.MustParsePrefix("fd00:1::/64")
+	n.EnableIPv6, n.Subnets = true, append(n.Subnets, model.Subnet{Prefix: subnet, Gateway: netip.MustParseAddr("fd00:1::1")})
+	blue, green := w.container("aaaaaaaaaaaa", "blue"), w.container("bbbbbbbbbbbb", "green")
+	ea, eb := w.join(blue, "n", "10.1.0.2"), w.join(green, "n", "10.1.0.3")
+	a1, a2 := netip.MustParsePrefix("fd00:1::a/64"), netip.MustParsePrefix("fd00:1::b/64")
+	ea.IPv6, ea.Inside6, eb.IPv6, eb.Inside6 = a2, a1, a1, a2
+	publish(green, "::", 8080, 80, "tcp")
+	var pl Planner
+	s := pl.Plan(w.snapshot(), facts())
+	fw := s.Firewall
+	on := func(c *model.Container) string { return fmt.Sprint(s.Sandboxes[c.ID].Interfaces[0].Addrs) }
+	if on(blue) != "[10.1.0.2/24 fd00:1::a/64]" || on(green) != "[10.1.0.3/24 fd00:1::b/64]" {
+		t.Errorf("on the interfaces: %s and %s", on(blue), on(green))
+	}
+	if len(fw.Moved) != 2 || fw.Moved[desired.MovedKey{Bridge: "jk-n", Addr: a1.Addr()}] != a2.Addr() || len(fw.Swapped) != 2 {
+		t.Errorf("moved %v, swapped %v", fw.Moved, fw.Swapped)
+	}
+	if names := s.Zones.Networks["n"].Names; !slices.Contains(names["green"], a1.Addr()) || slices.Contains(names["green"], a2.Addr()) {
+		t.Errorf("names: %v", names)
+	}
+	for _, to := range fw.PublishAny {
+		if to.IP != a2.Addr() {
+			t.Errorf("the port leads to %v", to)
+		}
+	}
+	for _, a := range []netip.Prefix{a1, a2} {
+		if _, ok := fw.Addresses[a.Addr()]; !ok {
+			t.Errorf("%s is nobody's", a)
+		}
+	}
+	stopped := *blue
+	stopped.Active = false
+	w.Containers[blue.ID] = &stopped
+	s = pl.Plan(w.snapshot(), facts())
+	if on(green) != "[10.1.0.3/24 fd00:1::b/64 fd00:1::a/64]" || len(s.Firewall.Moved) != 1 {
+		t.Errorf("without blue: %s, moved %v", on(green), s.Firewall.Moved)
+	}
+}

@@ -1,6 +1,7 @@
 package netplan
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -8,12 +9,6 @@ import (
 	"github.com/jackstay/jackstay/internal/desired"
 	"github.com/jackstay/jackstay/internal/model"
 )
-
-// sharedName is a name that several endpoints of a network have.
-type sharedName struct {
-	zone *desired.Zone
-	name string
-}
 
 // namesPerEndpoint is how many names most endpoints have: the container's, its
 // short ID, and the name with the network's behind it.
@@ -26,58 +21,84 @@ func newZone(endpoints int) *desired.Zone {
 	}
 }
 
-// names enters an active container into the zones of its networks: name, short
-// ID and aliases, and NAME.NETWORK, which its address resolves to. The host name
-// is no name, as in Docker: two containers may have the same.
+// named is what a container is called, on a network that may be renamed, too.
+type named struct{ container, id, network string }
+
+// madeZone is a network's names, and what they came from: the endpoints of
+// active containers, which have the addresses and aliases.
+type madeZone struct {
+	from map[*model.Endpoint]named
+	zone *desired.Zone
+}
+
+// names takes note of an active container's names on its networks: its own, its
+// short ID and aliases, and NAME.NETWORK, which its address resolves to. The host
+// name is no name, as in Docker: two containers may have the same.
 func (p *plan) names(c *model.Container) {
 	for _, e := range p.snap.ByContainer[c.ID] {
-		n := p.snap.Networks[e.NetworkID]
-		zone := p.out.Zones.Networks[e.NetworkID]
+		if z := p.zones[e.NetworkID]; z != nil {
+			z.from[e] = named{c.Name, c.ID, p.snap.Networks[e.NetworkID].Name}
+		}
+	}
+}
+
+// finishZones makes the zones of networks whose names are not what they were.
+func (p *plan) finishZones() {
+	for id, z := range p.zones {
+		if was := p.zonesBefore[id]; was != nil && maps.Equal(was.from, z.from) {
+			z.zone = was.zone
+		} else {
+			z.make()
+		}
+		p.out.Zones.Networks[id] = z.zone
+	}
+}
+
+// make enters every endpoint. What came in the order of a map is sorted, so that
+// equal choices make equal plans.
+func (z *madeZone) make() {
+	z.zone = newZone(len(z.from))
+	shared := map[string]struct{}{} // names of several endpoints
+	wild := false
+	for e, of := range z.from {
 		addrs := slices.Clip(addresses(e)) // shared by the names until one gets another address
-		if zone == nil || len(addrs) == 0 {
+		if len(addrs) == 0 {
 			continue
 		}
-		full := strings.ToLower(c.Name + "." + n.Name)
-		p.enter(zone, full[:len(c.Name)], addrs)
-		p.enter(zone, shortID(c.ID), addrs)
-		p.enter(zone, full, addrs)
+		full := strings.ToLower(of.container + "." + of.network)
+		z.enter(shared, full[:len(of.container)], addrs)
+		z.enter(shared, shortID(of.id), addrs)
+		z.enter(shared, full, addrs)
 		for _, alias := range e.Aliases {
 			alias = strings.ToLower(alias)
-			p.enter(zone, alias, addrs)
-			if strings.HasPrefix(alias, "*.") {
-				p.wild[zone] = struct{}{}
-			}
+			z.enter(shared, alias, addrs)
+			wild = wild || strings.HasPrefix(alias, "*.")
 		}
 		for _, a := range addrs {
-			zone.Reverse[a] = full
+			z.zone.Reverse[a] = full
 		}
+	}
+	for name := range shared {
+		slices.SortFunc(z.zone.Names[name], netip.Addr.Compare)
+	}
+	if wild {
+		z.zone.Nodes = nodes(z.zone.Names)
 	}
 }
 
 // enter adds an endpoint's addresses to a name. An endpoint enters all its names
 // before the next does, so one that has a name twice finds itself at its end.
-func (p *plan) enter(zone *desired.Zone, name string, addrs []netip.Addr) {
-	have, shared := zone.Names[name]
-	if !shared {
-		zone.Names[name] = addrs
+func (z *madeZone) enter(shared map[string]struct{}, name string, addrs []netip.Addr) {
+	have, more := z.zone.Names[name]
+	if !more {
+		z.zone.Names[name] = addrs
 		return
 	}
 	if have[len(have)-1] == addrs[len(addrs)-1] {
 		return
 	}
-	zone.Names[name] = append(have, addrs...)
-	p.shared[sharedName{zone, name}] = struct{}{}
-}
-
-// finishZones sorts what came in the order of a map, so that equal choices make
-// equal plans, and lists the nodes of zones with wildcards.
-func (p *plan) finishZones() {
-	for s := range p.shared {
-		slices.SortFunc(s.zone.Names[s.name], netip.Addr.Compare)
-	}
-	for zone := range p.wild {
-		zone.Nodes = nodes(zone.Names)
-	}
+	z.zone.Names[name] = append(have, addrs...)
+	shared[name] = struct{}{}
 }
 
 // nodes gives every name below one that has a wildcard, those in between without

@@ -44,8 +44,6 @@ type plan struct {
 	hostGateway map[string]string             // by tenant
 	resolvConf  string                        // of a container without --dns options
 	sysctls     map[string]string             // of a container without --sysctl
-	shared      map[sharedName]struct{}       // zone entries with several addresses
-	wild        map[*desired.Zone]struct{}    // those with a wildcard
 	insides     map[place]struct{}            // addresses on the interfaces of swapped containers
 	joined      map[string][]*model.Container // owner ID to the active containers in its namespace
 	opened      map[flowKey][]model.PortRange // what links open
@@ -54,8 +52,12 @@ type plan struct {
 
 	// For a Planner: what the plan before made and this one has, by owner ID,
 	// and the records of the sandbox in the making.
-	before, made map[string]*made
-	from         []any
+	before, made       map[string]*made
+	from               []any
+	ends               []linkEnd
+	zonesBefore, zones map[string]*madeZone // by network ID
+	portsBefore        *madePorts
+	published          *madePorts
 }
 
 func (p *plan) run() {
@@ -72,12 +74,14 @@ func (p *plan) run() {
 	p.owners()
 	p.finishFlows()
 	p.finishGroups()
+	p.finishPorts()
 	p.finishZones()
 }
 
 func newPlan(snap *model.Snapshot, f Facts) *plan {
-	n, nets, ports := len(snap.Containers), len(snap.Networks), len(snap.Ports)
-	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), insides: insides(snap), shared: map[sharedName]struct{}{}, wild: map[*desired.Zone]struct{}{}}
+	n, nets := len(snap.Containers), len(snap.Networks)
+	p := &plan{snap: snap, facts: f, sysctls: defaultSysctls(), joined: joiners(snap), insides: insides(snap),
+		zones: make(map[string]*madeZone, nets), published: &madePorts{}}
 	p.resolvConf = resolvConf([]netip.Addr{resolver.Addr()}, f.Search, withNdots(f.ResolvOptions))
 	p.hostGateway = hostGateways(snap, f)
 	p.findRoutes()
@@ -85,7 +89,6 @@ func newPlan(snap *model.Snapshot, f Facts) *plan {
 		Revision:  snap.Revision,
 		Bridges:   make(map[string]*desired.Bridge, nets),
 		Sandboxes: make(map[string]*desired.Sandbox, n),
-		Claims:    make(map[desired.Claim]string, ports),
 		Files:     map[string][]desired.File{},
 		Zones: &desired.Zones{
 			Networks:  make(map[string]*desired.Zone, nets),
@@ -98,8 +101,6 @@ func newPlan(snap *model.Snapshot, f Facts) *plan {
 			Internal:   map[string]struct{}{},
 			Masquerade: make(map[netip.Prefix]struct{}, nets),
 			Hairpin:    make(map[desired.HairpinKey]struct{}, nets),
-			Publish:    map[desired.Claim]desired.Target{},
-			PublishAny: make(map[desired.PortKey]desired.Target, ports),
 			Ports:      make(map[string]desired.BridgePort, n),
 			MACs:       make(map[string]bool, n),
 			Addresses:  make(map[netip.Addr]struct{}, n),

@@ -48,6 +48,7 @@ func (p *plan) owners() {
 			p.own(a)
 		}
 		p.own(inside(e, false))
+		p.own(inside(e, true))
 		if routed := p.out.Firewall.MACs[e.MAC]; !routed {
 			p.out.Firewall.MACs[e.MAC] = p.routed(p.snap.Containers[e.ContainerID], n)
 		}
@@ -112,6 +113,9 @@ func (p *plan) flows(c *model.Container) {
 			continue
 		}
 		deny := p.snap.Networks[r.From.NetworkID].Deny || p.snap.Networks[r.To.NetworkID].Deny
+		if !deny && !r.Joined() {
+			continue
+		}
 		for _, pair := range r.Pairs() {
 			switch {
 			case deny || r.Joined() && len(l.Ports) > 0:

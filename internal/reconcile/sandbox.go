@@ -27,6 +27,7 @@ type record struct {
 	again   bool              // it failed once, which is not told yet
 	unseen  bool              // not tried again before the links were looked at
 	busy    bool              // a job runs
+	making  bool              // one that makes, not one that deletes
 	stamp   uint64            // when its last job ended
 	trial   trial
 	checked []func() // called when the next check is done
@@ -129,7 +130,7 @@ func (r *Reconciler) bridgeTrouble(rec *record) error {
 // begin takes the record for a job.
 func (r *Reconciler) begin(rec *record, gate <-chan struct{}) job {
 	j := job{rec: rec, want: rec.want, applied: rec.applied, check: rec.check, harmed: rec.harmed, rev: r.rev, gate: gate}
-	rec.busy, rec.check, rec.harmed = true, false, false
+	rec.busy, rec.making, rec.check, rec.harmed = true, j.want != nil, false, false
 	r.running++
 	return j
 }
@@ -153,7 +154,7 @@ func (r *Reconciler) finish(ctx context.Context, j job, repaired bool, err error
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec := j.rec
-	rec.busy = false
+	rec.busy, rec.making = false, false
 	r.running--
 	r.stamp++
 	rec.stamp = r.stamp

@@ -10,6 +10,7 @@ import (
 type waiter struct {
 	container string
 	rev       uint64
+	files     bool       // only until nothing writes its files any more
 	result    chan error // one slot
 }
 
@@ -18,7 +19,30 @@ type waiter struct {
 // attempt at that revision or later. For a container that is not wanted it
 // returns when nothing of it is left.
 func (r *Reconciler) Wait(ctx context.Context, containerID string, rev uint64) error {
-	w := &waiter{container: containerID, rev: rev, result: make(chan error, 1)}
+	return r.await(ctx, &waiter{container: containerID, rev: rev, result: make(chan error, 1)})
+}
+
+// Quiet returns when nothing writes files any more of a container that is not
+// wanted since revision rev: whoever deletes their directory meets nobody who
+// makes them again. A Reconciler that has planned nothing yet, or that has ended,
+// writes none.
+func (r *Reconciler) Quiet(ctx context.Context, containerID string, rev uint64) error {
+	r.mu.Lock()
+	idle := r.taken == nil && r.planned == nil
+	r.mu.Unlock()
+	if idle {
+		return nil
+	}
+	err := r.await(ctx, &waiter{container: containerID, rev: rev, files: true, result: make(chan error, 1)})
+	select {
+	case <-r.done:
+		return nil
+	default:
+		return err
+	}
+}
+
+func (r *Reconciler) await(ctx context.Context, w *waiter) error {
 	r.mu.Lock()
 	if done, err := r.settled(w); done {
 		r.mu.Unlock()
@@ -60,6 +84,10 @@ func (r *Reconciler) settle() {
 func (r *Reconciler) settled(w *waiter) (bool, error) {
 	if r.taken == nil || r.rev < w.rev {
 		return false, nil
+	}
+	if w.files { // the applier writes those of containers without a sandbox, and has this plan
+		rec := r.recs[w.container]
+		return rec == nil || !rec.making, nil
 	}
 	hurry, done := false, true
 	for _, part := range []func(*waiter) (error, bool, bool){r.portsSettled, r.filesSettled, r.sandboxSettled, r.firewallSettled, r.addressSettled} {

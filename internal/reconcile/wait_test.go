@@ -230,3 +230,41 @@ func TestForeignBridge(t *testing.T) {
 	host.DeleteLink("jk-a")
 	g.becomes(fresh(t, box{"c1", "a", nil}, box{"c2", "b", nil}))
 }
+
+// Who deletes a container's files waits for the one who writes them still, by a
+// plan of before, and for nothing else of its network.
+func TestQuiet(t *testing.T) {
+	host, src := fake.New(), newSource()
+	g := start(t, host, src)
+	g.wait("c1", g.put(box{"c1", "a", nil}))
+	writing, goOn := make(chan struct{}), make(chan struct{})
+	host.Hook(func(op string) error {
+		switch {
+		case strings.HasPrefix(op, "write /c/c1/hosts"):
+			close(writing)
+			<-goOn
+		case strings.Contains(op, "jvc1a") || strings.HasPrefix(op, "c1: netns del"):
+			return errors.New("the network can't be taken away")
+		}
+		return nil
+	})
+	s := world(box{"c1", "a", nil})
+	s.Sandboxes["c1"].Files[0].Content += "10.0.0.1 db\n"
+	g.src.set(s)
+	<-writing
+	rev := g.put()
+	short, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+	defer cancel()
+	if err := g.Quiet(short, "c1", rev); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while the file is written: %v", err)
+	}
+	close(goOn)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := g.Quiet(ctx, "c1", rev); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	if err := g.Quiet(ctx, "nobody", rev); err != nil {
+		t.Errorf("of a container that never was: %v", err)
+	}
+}

@@ -315,7 +315,7 @@ func TestDamagedFileIsNamed(t *testing.T) {
 func TestNewerLayoutIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s := open(t, path)
-	if err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(layoutKey, []byte("2")) }); err != nil {
+	if err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(layoutKey, []byte("3")) }); err != nil {
 		t.Fatal(err)
 	}
 	_ = s.Close()

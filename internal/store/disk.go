@@ -49,7 +49,8 @@ var (
 )
 
 const (
-	layout    = "1"
+	layout    = "2"
+	layout1   = "1"         // has ports as JSON's objects: read as well
 	lockWait  = time.Second // for another daemon's lock on the file
 	epochBits = 32          // a revision's upper bits count the openings
 )
@@ -104,7 +105,7 @@ func load(btx *bbolt.Tx, snap *model.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if have := meta.Get(layoutKey); have != nil && string(have) != layout {
+	if have := meta.Get(layoutKey); have != nil && string(have) != layout && string(have) != layout1 {
 		return fmt.Errorf("its layout is %q and this version knows %s only: it was written by a newer one", have, layout)
 	}
 	if have := meta.Get(revisionKey); len(have) == 8 {
@@ -115,26 +116,31 @@ func load(btx *bbolt.Tx, snap *model.Snapshot) error {
 		return err
 	}
 	return errors.Join(
-		loadKind(btx, kindContainer, snap.Containers),
-		loadKind(btx, kindNetwork, snap.Networks),
-		loadKind(btx, kindEndpoint, snap.Endpoints),
-		loadKind(btx, kindLink, snap.Links),
-		loadKind(btx, kindVolume, snap.Volumes),
-		loadKind(btx, kindFIP, snap.FIPs),
-		loadKind(btx, kindFIPPool, snap.FIPPools),
-		loadKind(btx, kindGroup, snap.SecurityGroups),
-		loadKind(btx, kindTenant, snap.Tenants),
+		loadKind(btx, kindContainer, snap.Containers, decodeContainer),
+		loadKind(btx, kindNetwork, snap.Networks, decode),
+		loadKind(btx, kindEndpoint, snap.Endpoints, decode),
+		loadKind(btx, kindLink, snap.Links, decode),
+		loadKind(btx, kindVolume, snap.Volumes, decode),
+		loadKind(btx, kindFIP, snap.FIPs, decode),
+		loadKind(btx, kindFIPPool, snap.FIPPools, decode),
+		loadKind(btx, kindGroup, snap.SecurityGroups, decode),
+		loadKind(btx, kindTenant, snap.Tenants, decode),
 	)
 }
 
-func loadKind[T any](btx *bbolt.Tx, k kind, into map[string]*T) error {
+func decode[T any](data []byte) (*T, error) {
+	v := new(T)
+	return v, json.Unmarshal(data, v)
+}
+
+func loadKind[T any](btx *bbolt.Tx, k kind, into map[string]*T, decode func([]byte) (*T, error)) error {
 	bucket, err := btx.CreateBucketIfNotExists(k.bucket())
 	if err != nil {
 		return err
 	}
 	return bucket.ForEach(func(id, data []byte) error {
-		v := new(T)
-		if err := json.Unmarshal(data, v); err != nil {
+		v, err := decode(data)
+		if err != nil {
 			return fmt.Errorf("record %s of %s: %w", id, k.bucket(), err)
 		}
 		into[string(id)] = v
@@ -164,11 +170,18 @@ func writeRecord(bucket *bbolt.Bucket, snap *model.Snapshot, k key) error {
 	if v == nil {
 		return bucket.Delete([]byte(k.id))
 	}
-	data, err := json.Marshal(v)
+	data, err := encode(v)
 	if err != nil {
 		return fmt.Errorf("encode record %s of %s: %w", k.id, k.kind.bucket(), err)
 	}
 	return bucket.Put([]byte(k.id), data)
+}
+
+func encode(v any) ([]byte, error) {
+	if c, ok := v.(*model.Container); ok {
+		return encodeContainer(c)
+	}
+	return json.Marshal(v)
 }
 
 // record gives what k names in snap, or nil.

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"maps"
-	"slices"
 
 	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
@@ -86,7 +85,7 @@ func (tx *Tx) PutContainer(c *model.Container) error {
 	if holder, ok := s.ContainerNames[c.FullName()]; ok && holder != c.ID {
 		return errs.New(errs.Conflict, "the container name %q is already in use by container %s", c.Name, holder)
 	}
-	if err := freePorts(s, c); err != nil {
+	if err := freePorts(s, s.Containers[c.ID], c); err != nil {
 		return err
 	}
 	tx.touch(kindContainer, c.ID)
@@ -119,56 +118,6 @@ func (tx *Tx) bindLinks(c *model.Container) error {
 		}
 	}
 	return nil
-}
-
-// freePorts refuses ports that another container holds or that c holds twice.
-func freePorts(s *model.Snapshot, c *model.Container) error {
-	for i, m := range c.Ports {
-		if holder, ok := s.Ports[m.Key()]; ok && holder != c.ID {
-			if s.Containers[holder].Tenant != c.Tenant && c.Tenant != "" {
-				holder = "another program"
-			} else {
-				holder = "container " + holder
-			}
-			return errs.New(errs.Conflict, "host port %s %d/%s is held by %s", m.HostIP, m.HostPort, m.Port.Proto, holder)
-		}
-		if len(c.Ports) <= 64 && slices.ContainsFunc(c.Ports[:i], func(o model.PortMapping) bool { return o.Key() == m.Key() }) {
-			return errs.New(errs.Conflict, "host port %s %d/%s is held twice by container %s", m.HostIP, m.HostPort, m.Port.Proto, c.ID)
-		}
-	}
-	if len(c.Ports) <= 64 {
-		return nil
-	}
-	seen := make(map[model.PortKey]struct{}, len(c.Ports))
-	for _, m := range c.Ports {
-		seen[m.Key()] = struct{}{}
-	}
-	if len(seen) != len(c.Ports) {
-		return errs.New(errs.Conflict, "a host port is held twice by container %s", c.ID)
-	}
-	return nil
-}
-
-// indexPorts moves Ports from the old record of a container to the new one;
-// either may be nil.
-func (tx *Tx) indexPorts(id string, old, c *model.Container) {
-	var before, after []model.PortMapping
-	if old != nil {
-		before = old.Ports
-	}
-	if c != nil {
-		after = c.Ports
-	}
-	if slices.Equal(before, after) {
-		return
-	}
-	ports := mine(tx, ownPorts, &tx.snap.Ports)
-	for _, m := range before {
-		delete(ports, m.Key())
-	}
-	for _, m := range after {
-		ports[m.Key()] = id
-	}
 }
 
 // DeleteContainer deletes a container with its endpoints and its links, and

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,10 +31,14 @@ type download struct {
 func newDownload(h *host.Host, from, addr, what string) download {
 	h.T.Helper()
 	d := download{h, from, what}
+	ip, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		h.T.Fatal(err)
+	}
 	if from == "" {
-		background(h, "exec nc -d "+strings.Replace(addr, ":", " ", 1)+" >"+h.Dir+"/old")
+		background(h, "exec nc -d "+ip+" "+port+" >"+h.Dir+"/old")
 	} else {
-		h.J("exec", "-d", from, "sh", "-c", "sleep 1000 | nc "+strings.Replace(addr, ":", " ", 1)+" >/tmp/old")
+		h.J("exec", "-d", from, "sh", "-c", "sleep 1000 | nc "+ip+" "+port+" >/tmp/old")
 	}
 	h.Eventually(5*time.Second, func() error {
 		if d.size() < "1" {
@@ -172,6 +177,144 @@ func TestSwapAddress(t *testing.T) {
 		return nil
 	})
 	if got := h.Sh("nft list set inet jackstay swapped4; nft list map inet jackstay moved4; nft list set bridge jackstay routed4"); strings.Contains(got, "elements") {
+		t.Errorf("left of the swap: %s", got)
+	}
+}
+
+// IPv6 addresses move likewise: a client that knows one, and asks without end,
+// is never refused and meets the new container, and nothing old is cut.
+func TestSwapAddress6(t *testing.T) {
+	t.Parallel()
+	h := host.New(t)
+	h.J("network", "create", "--ipv6", "--subnet", "fd00:5a::/64", "dev")
+	stream(h, "blue", "--restart", "always", "--network", "dev", "--ip6", "fd00:5a::b")
+	serve(h, "green", "--restart", "always", "--network", "dev", "--ip6", "fd00:5a::c")
+	serve(h, "neighbour", "--restart", "always", "--network", "dev")
+	six := func(name string) string {
+		return h.J("inspect", "-f", "{{.NetworkSettings.Networks.dev.GlobalIPv6Address}}", name)
+	}
+	a1, a2 := "[fd00:5a::b]", "[fd00:5a::c]"
+	// Without end, and by one address: what answers, a line each.
+	ask := func(file, addr string) string {
+		return "while [ ! -e " + file + ".stop ]; do probe get tcp:" + addr + ":8000 >>" + file + " 2>>" + file + ".failed || echo failed >>" + file + ".failed; sleep 0.02; done; touch " + file + ".ended"
+	}
+	h.J("exec", "-d", "neighbour", "sh", "-c", ask("/tmp/one", a1))
+	h.J("exec", "-d", "neighbour", "sh", "-c", ask("/tmp/two", a2))
+	background(h, ask(h.Dir+"/one", a1))
+	// blue's stream, over IPv6: nc of the neighbour's busybox, and the host's.
+	old := []download{
+		newDownload(h, "neighbour", a1+":9000", "a neighbour's connection to the old one"),
+		newDownload(h, "", a1+":9001", "the host's connection to the old one"),
+	}
+	leads := func(when, blue, green string) {
+		t.Helper()
+		for _, from := range []string{"", "neighbour"} {
+			for _, proto := range []string{"", "udp:"} {
+				for addr, want := range map[string]string{blue: "blue", green: "green"} {
+					got := ""
+					if from == "" {
+						got, _, _ = strings.Cut(askHost(h, proto+addr+":8000"), " ")
+					} else {
+						got = get(h, from, proto+addr+":8000")
+					}
+					if got != want {
+						t.Errorf("%s, %s%s from %q: %q, want %s", when, proto, addr, from, got, want)
+					}
+				}
+			}
+		}
+		for name, addr := range map[string]string{"blue": blue, "green": green} {
+			if got := "[" + six(name) + "]"; got != addr {
+				t.Errorf("%s, inspect %s: %s, want %s", when, name, got, addr)
+			}
+			if got := h.TryJ("exec", "neighbour", "nslookup", "-type=aaaa", name).Stdout; !strings.Contains(got, strings.Trim(addr, "[]")+"\n") {
+				t.Errorf("%s, %s has no %s: %s", when, name, addr, got)
+			}
+		}
+		for _, d := range old {
+			d.grows()
+		}
+	}
+	leads("before", a1, a2)
+	h.J("swap", "blue", "green")
+	leads("after a swap", a2, a1)
+	h.J("swap", "green", "blue")
+	leads("swapped back", a1, a2)
+	h.J("swap", "blue", "green")
+	leads("swapped again", a2, a1)
+
+	failures := func(file, from string) {
+		t.Helper()
+		run := func(line string) string {
+			if from == "" {
+				return h.TrySh(line).Stdout
+			}
+			return h.TryJ("exec", from, "sh", "-c", line).Stdout
+		}
+		run("touch " + file + ".stop")
+		h.Eventually(10*time.Second, func() error {
+			if !strings.Contains(run("ls "+file+".ended"), "ended") {
+				return errorf("%s of %q goes on", file, from)
+			}
+			return nil
+		})
+		failed, answers := run("cat "+file+".failed"), run("cat "+file)
+		if failed != "" || !strings.Contains(answers, "blue ") || !strings.Contains(answers, "green ") {
+			t.Errorf("%s of %q: %d answers of blue, %d of green; failed: %s", file, from, strings.Count(answers, "blue "), strings.Count(answers, "green "), failed)
+		}
+	}
+	failures("/tmp/one", "neighbour")
+	failures("/tmp/two", "neighbour")
+	failures(h.Dir+"/one", "")
+
+	h.KillDaemon()
+	h.Sh("nft flush ruleset")
+	h.StartDaemon()
+	h.Eventually(10*time.Second, func() error {
+		if got := askHost(h, a1+":8000"); !strings.HasPrefix(got, "green ") {
+			return errorf("after kill -9, %s: %q", a1, got)
+		}
+		return nil
+	})
+	leads("after kill -9", a2, a1)
+	reboot(h)
+	h.StartDaemon()
+	old = nil // it ends connections
+	h.Eventually(20*time.Second, func() error {
+		for addr, want := range map[string]string{a1: "green", a2: "blue"} {
+			if got := get(h, "neighbour", addr+":8000"); got != want {
+				return errorf("after a reboot, %s: %q", addr, got)
+			}
+		}
+		return nil
+	})
+	leads("after a reboot", a2, a1)
+	h.J("swap", "green", "blue")
+	h.J("swap", "blue", "green")
+	leads("swapped after a reboot", a2, a1)
+
+	// Without the old one, somebody answers for its address, and the address that
+	// the other opens connections from stays what it was.
+	h.J("stop", "-t", "0", "blue")
+	h.Eventually(10*time.Second, func() error {
+		if got := get(h, "neighbour", a1+":8000"); got != "green" {
+			return errorf("without the old one, %s: %q", a1, got)
+		}
+		return nil
+	})
+	if got := h.J("exec", "green", "probe", "get", "tcp:["+six("neighbour")+"]:8000"); got != "neighbour fd00:5a::c" {
+		t.Errorf("green's own connection: %q", got)
+	}
+	h.J("rm", "-f", "blue")
+	h.J("stop", "-t", "0", "green")
+	h.J("start", "green")
+	h.Eventually(10*time.Second, func() error {
+		if got := get(h, "neighbour", a1+":8000"); got != "green" {
+			return errorf("%s after green's restart: %q", a1, got)
+		}
+		return nil
+	})
+	if got := h.Sh("nft list set inet jackstay swapped6; nft list map inet jackstay moved6; nft list set bridge jackstay routed6"); strings.Contains(got, "elements") {
 		t.Errorf("left of the swap: %s", got)
 	}
 }

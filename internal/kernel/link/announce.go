@@ -12,8 +12,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/jackstay/jackstay/internal/desired"
 )
 
 // announcement tells neighbours who has an address, by gratuitous ARP (RFC 5227
@@ -38,12 +36,12 @@ const announceAfter = 10 * time.Millisecond
 
 // announce prepares announcements of an interface's addresses. They are a
 // kindness: a socket that can't be opened is not an error of the container's.
-func (v *visit) announce(inner netlink.Link, i *desired.Interface, mac net.HardwareAddr) {
-	if len(i.Addrs) == 0 {
+func (v *visit) announce(inner netlink.Link, addrs []netip.Prefix, mac net.HardwareAddr) {
+	if len(addrs) == 0 || len(mac) != 6 {
 		return
 	}
-	frames := make([]frame, 0, len(i.Addrs))
-	for _, p := range i.Addrs {
+	frames := make([]frame, 0, len(addrs))
+	for _, p := range addrs {
 		frames = append(frames, announcementOf(mac, p.Addr(), false))
 	}
 	// Protocol 0: it sends, and receives nothing.
@@ -67,9 +65,11 @@ func announce(list []announcement) {
 	})
 }
 
-// send sends an announcement to every neighbour and closes its socket.
+// send sends an announcement to every neighbour. Closing its socket waits for an
+// RCU grace period (net/packet/af_packet.c, packet_release), for which nobody
+// else has to wait.
 func send(a announcement) error {
-	defer unix.Close(a.socket)
+	defer func() { go unix.Close(a.socket) }()
 	var err error
 	for _, f := range a.frames {
 		to := &unix.SockaddrLinklayer{Protocol: bigEndian(f.protocol), Ifindex: a.index, Halen: 6}

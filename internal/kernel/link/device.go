@@ -118,17 +118,7 @@ func (v *visit) ensureDevice(d *desired.Device) error {
 	v.found = v.found || !fresh
 	v.index[d.Name] = l.Attrs().Index
 	v.onParent(d, l.Attrs().ParentIndex)
-	i := inner(d)
-	if err := v.setInner(i, l, mac, false); err != nil {
-		return err
-	}
-	if fresh {
-		if mac == nil {
-			mac = l.Attrs().HardwareAddr
-		}
-		v.announce(l, i, mac)
-	}
-	return nil
+	return v.setInner(inner(d), l, mac, false)
 }
 
 // device finds the interface, nil if it must be made. One of that name that a

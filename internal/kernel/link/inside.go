@@ -5,6 +5,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -47,17 +48,29 @@ func (v *visit) setInner(i *desired.Interface, inner netlink.Link, mac net.Hardw
 			return err
 		}
 	}
-	for _, p := range i.Addrs {
+	var added []netip.Prefix
+	for n, p := range i.Addrs {
 		if slices.Contains(have, p) {
 			continue
 		}
 		a := address(p)
+		if p.Addr().Is6() && slices.ContainsFunc(i.Addrs[:n], sameSubnet(p)) {
+			// As IPv4's second address of a subnet: connections are not opened from it.
+			a.ValidLft, a.PreferedLft = math.MaxUint32, 0
+		}
 		if i.Leased {
 			a.Label = label(i.Name)
 		}
 		if err := retryAdd(func() error { return v.in.AddrAdd(inner, a) }); err != nil {
 			return fmt.Errorf("add address %s: %w", p, err)
 		}
+		added = append(added, p)
+	}
+	if !fresh { // a fresh one is announced when all of it is there
+		if mac == nil {
+			mac = inner.Attrs().HardwareAddr
+		}
+		v.announce(inner, added, mac)
 	}
 	if !up(inner) {
 		if err := retry(func() error { return v.in.LinkSetUp(inner) }); err != nil {
@@ -65,6 +78,10 @@ func (v *visit) setInner(i *desired.Interface, inner netlink.Link, mac net.Hardw
 		}
 	}
 	return nil
+}
+
+func sameSubnet(as netip.Prefix) func(netip.Prefix) bool {
+	return func(p netip.Prefix) bool { return p.Masked() == as.Masked() }
 }
 
 func (v *visit) correctInner(i *desired.Interface, inner netlink.Link, mac net.HardwareAddr) error {

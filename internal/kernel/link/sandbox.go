@@ -159,7 +159,7 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 		return nil
 	}
 	if mac != nil {
-		v.announce(inner, i, mac)
+		v.announce(inner, i.Addrs, mac)
 	}
 	// Looking at the link makes the kernel (6.7 and later: rtnl_getlink,
 	// linkwatch_sync_dev) take note of its carrier now, and the bridge forward

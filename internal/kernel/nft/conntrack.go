@@ -278,6 +278,7 @@ func (e ending) families() []netlink.InetFamily {
 // flows ends flows, one job after the other.
 type flows struct {
 	log     *slog.Logger
+	exactly filtered // used by the holder of Firewall.mu
 	pending sync.WaitGroup
 
 	mu      sync.Mutex
@@ -321,6 +322,9 @@ func (f *flows) close(e ending, jobs int) {
 func (f *flows) end(e ending) error {
 	families := e.families()
 	if len(families) == 0 {
+		return nil
+	}
+	if f.exactly.end(e) {
 		return nil
 	}
 	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new)+len(e.closedPorts)+len(e.only)+len(e.stray.nets)+len(e.stray.masq)+len(e.stray.out) > 0 {

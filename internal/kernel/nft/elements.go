@@ -39,7 +39,9 @@ const (
 	setFIPPorts4   = "fip_ports4"
 	setFIPPorts6   = "fip_ports6"
 	mapMoved4      = "moved4"
+	mapMoved6      = "moved6"
 	setSwapped4    = "swapped4"
+	setSwapped6    = "swapped6"
 	setTenants     = "tenants"
 	setGateways4   = "gateways4"
 	setGateways6   = "gateways6"
@@ -55,7 +57,7 @@ func setNames() []string {
 		setGuarded4, setGuarded6, setAdmit4, setAdmit6, mapMembers4, mapMembers6, setAdmitMembers4, setAdmitMembers6,
 		setMasquerade4, setMasquerade6, setHairpin4, setHairpin6, mapPublish4, mapPublish6, mapAny4, mapAny6,
 		mapFIPIn4, mapFIPIn6, mapFIPOut4, mapFIPOut6,
-		setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6, mapMoved4, setSwapped4,
+		setFIPOnly4, setFIPOnly6, setFIPPorts4, setFIPPorts6, mapMoved4, mapMoved6, setSwapped4, setSwapped6,
 		setTenants, setGateways4, setGateways6, setOwnGates4, setOwnGates6, setTenantNets4, setTenantNets6)
 }
 
@@ -201,21 +203,21 @@ func layMoved(l layout, fw desired.Firewall) error {
 		if err := checkIfname(k.Bridge); err != nil {
 			return err
 		}
-		if !k.Addr.Is4() || !to.Is4() {
+		if !k.Addr.IsValid() || !to.IsValid() || k.Addr.Is4() != to.Is4() {
 			return errs.New(errs.Invalid, "moved address: %v can't lead to %v", k.Addr, to)
 		}
-		l.add(mapMoved4, element{
+		l.add(pick(to, mapMoved4, mapMoved6), element{
 			key: append(ifname(k.Bridge), k.Addr.AsSlice()...), val: to.AsSlice(),
 			text: fmt.Sprintf("%q . %s : %s", k.Bridge, k.Addr, to),
 		})
 	}
 	for a := range fw.Swapped {
-		if !a.Is4() {
-			return errs.New(errs.Invalid, "moved address: %v can't be told to the firewall of the bridges", a)
+		if !a.IsValid() {
+			return errs.New(errs.Invalid, "the address of a swapped container is missing")
 		}
 		e := element{key: a.AsSlice(), text: a.String()}
-		l.add(setSwapped4, e)
-		l.add(setRouted4, e)
+		l.add(pick(a, setSwapped4, setSwapped6), e)
+		l.add(pick(a, setRouted4, setRouted6), e)
 	}
 	return nil
 }
@@ -232,14 +234,14 @@ func unlayMoved(l layout, fw *desired.Firewall) {
 		proto, port := unportKey(e.key[n:])
 		fw.FIPPorts[desired.Claim{IP: addr(e.key[:n]), Proto: proto, Port: port}] = struct{}{}
 	}
-	for _, e := range l[mapMoved4] {
+	for _, e := range slices.Concat(l[mapMoved4], l[mapMoved6]) {
 		fw.Moved[desired.MovedKey{Bridge: name(e.key[:ifnameSize]), Addr: addr(e.key[ifnameSize:])}] = addr(e.val)
 	}
 	routed := map[netip.Addr]bool{}
-	for _, e := range l[setRouted4] {
+	for _, e := range slices.Concat(l[setRouted4], l[setRouted6]) {
 		routed[addr(e.key)] = true
 	}
-	for _, e := range l[setSwapped4] {
+	for _, e := range slices.Concat(l[setSwapped4], l[setSwapped6]) {
 		if a := addr(e.key); routed[a] {
 			fw.Swapped[a] = struct{}{}
 		}

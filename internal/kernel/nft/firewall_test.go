@@ -49,9 +49,11 @@ func sample() desired.Firewall {
 		FIPPorts: map[desired.Claim]struct{}{
 			{IP: netip.MustParseAddr("203.0.113.17"), Proto: "tcp", Port: 80}: {}, {IP: netip.MustParseAddr("2001:db8::17"), Proto: "udp", Port: 53}: {},
 		},
-		Moved:   map[desired.MovedKey]netip.Addr{{Bridge: "jk-a", Addr: netip.MustParseAddr("172.18.3.2")}: netip.MustParseAddr("172.18.3.3")},
-		Swapped: map[netip.Addr]struct{}{netip.MustParseAddr("172.18.3.2"): {}, netip.MustParseAddr("172.18.3.3"): {}},
-		Open:    names("jackstay0", "jk-a", "fifteen-letters"),
+		Moved: map[desired.MovedKey]netip.Addr{{Bridge: "jk-a", Addr: netip.MustParseAddr("172.18.3.2")}: netip.MustParseAddr("172.18.3.3"),
+			{Bridge: "jk-a", Addr: netip.MustParseAddr("fd00::2")}: netip.MustParseAddr("fd00::3")},
+		Swapped: map[netip.Addr]struct{}{netip.MustParseAddr("172.18.3.2"): {}, netip.MustParseAddr("172.18.3.3"): {},
+			netip.MustParseAddr("fd00::2"): {}, netip.MustParseAddr("fd00::3"): {}},
+		Open: names("jackstay0", "jk-a", "fifteen-letters"),
 		Flows: map[desired.Flow]struct{}{
 			flowOf("172.17.0.2", "172.17.0.3", "tcp", 80, 80): {}, flowOf("172.17.0.2", "172.17.0.3", "tcp", 81, 90): {},
 			flowOf("172.17.0.2", "172.17.0.3", "udp", 80, 80): {}, flowOf("172.17.0.3", "172.17.0.2", "sctp", 1, 65535): {},

@@ -36,13 +36,14 @@ const (
 	setRouted       = "routed"
 	setRoutedMACs   = "routedmacs"
 	setRouted4      = "routed4"
+	setRouted6      = "routed6"
 )
 
 // bridgeSets lists those of the bridge family's table.
 func bridgeSets() []string {
 	return []string{
 		setPorts, mapBridgeMACs, setMACs, setPortMACs, setAddresses4, setAddresses6, setSources4, setSources6,
-		setTargets6, setAdvertisers6, setRouted, setRoutedMACs, setRouted4,
+		setTargets6, setAdvertisers6, setRouted, setRoutedMACs, setRouted4, setRouted6,
 	}
 }
 
