@@ -44,31 +44,6 @@ func nics(c *model.Container, s *desired.Sandbox) {
 			s.Devices = append(s.Devices, d)
 		}
 	}
-	sharedSegments(c, s)
-}
-
-// sharedSegments has NICs on one bridge or device of a container with limits
-// answer for their own addresses only: what is sent to one must not come in,
-// past its limit, by another.
-func sharedSegments(c *model.Container, s *desired.Sandbox) {
-	if !c.Rates.Limited() {
-		return
-	}
-	type segment struct {
-		on   string
-		vlan int
-	}
-	names := map[segment][]string{}
-	for i := range c.NICs {
-		if n := &c.NICs[i]; n.Kind != model.NICDummy {
-			names[segment{n.On, n.VLAN}] = append(names[segment{n.On, n.VLAN}], n.Name)
-		}
-	}
-	for _, on := range names {
-		if len(on) > 1 {
-			onePerLink(s, on...)
-		}
-	}
 }
 
 func endName(name, id string) string {

@@ -57,6 +57,7 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 	s.Routes = append(s.Routes, p.joinedRoutes(c, s.Routes)...)
 	p.twins(s, eps)
 	askedRoutes(c, s)
+	sharedSegments(c, s)
 	s.TC = c.TC
 	if networks > 0 {
 		s.Resolver, s.ResolverVia = resolver, resolver

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -122,10 +123,11 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	if err != nil {
 		return errs.Wrap(errs.Invalid, err)
 	}
-	master, err := v.host.master(i.Bridge)
+	bridge, err := v.host.bridge(i.Bridge)
 	if err != nil {
 		return err
 	}
+	master := bridge.Attrs().Index
 	if i.OVS {
 		master = 0 // its datapath's, which Open vSwitch sees to
 	}
@@ -146,7 +148,7 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	if err != nil {
 		return err
 	}
-	if err := v.setOuter(i, outer, master); err != nil {
+	if err := v.setOuter(i, outer, bridge); err != nil {
 		return err
 	}
 	if err := v.setInner(i, inner, mac, fresh); err != nil {
@@ -169,16 +171,28 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	return err
 }
 
-// master gives a bridge's index.
-func (h *Host) master(bridge string) (int, error) {
-	l, err := find(h.nl, bridge)
+func (h *Host) bridge(name string) (netlink.Link, error) {
+	l, err := find(h.nl, name)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if l == nil {
-		return 0, errs.New(errs.Unavailable, "network bridge %s is not there", bridge)
+		return nil, errs.New(errs.Unavailable, "network bridge %s is not there", name)
 	}
-	return l.Attrs().Index, nil
+	return l, nil
+}
+
+// portMAC gives the MAC that a host end needs on a bridge, nil for any. A bridge
+// whose MAC nobody chose takes the lowest of its ports' (net/bridge/br_stp_if.c:
+// br_stp_recalculate_bridge_id): a lower one of ours would change it, and
+// whoever knows the old one would send to nobody, for seconds. With the bridge's
+// own the bridge stays as it is.
+func portMAC(bridge netlink.Link) net.HardwareAddr {
+	mac := bridge.Attrs().HardwareAddr
+	if _, ours := owner(bridge); ours || bridge.Type() != "bridge" || len(mac) != 6 || slices.Max(mac) == 0 {
+		return nil
+	}
+	return mac
 }
 
 // pair finds the veth pair, nil if it must be made. Half a pair, or an
@@ -263,15 +277,18 @@ func (v *visit) makePair(i *desired.Interface, mac []byte) (outer, inner netlink
 }
 
 // setOuter names the host end's owner and puts it on its bridge, up.
-func (v *visit) setOuter(i *desired.Interface, outer netlink.Link, master int) error {
-	a := outer.Attrs()
+func (v *visit) setOuter(i *desired.Interface, outer, bridge netlink.Link) error {
+	a, master := outer.Attrs(), bridge.Attrs().Index
+	if i.OVS {
+		master = 0
+	}
 	s := setting{index: a.Index, up: true}
 	same := up(outer)
 	if a.Alias != Alias+i.Endpoint {
 		s.alias, s.noLinkLocal, same = Alias+i.Endpoint, true, false
 	}
 	if master != 0 && a.MasterIndex != master {
-		s.master, same = master, false
+		s.master, s.mac, same = master, portMAC(bridge), false
 	}
 	if i.MTU != 0 && a.MTU != i.MTU {
 		s.mtu, same = i.MTU, false
