@@ -29,9 +29,13 @@ func TestRatesOfInterfaces(t *testing.T) {
 	if got := iperf(h, "client", "192.168.4.1"); got < 200 {
 		t.Errorf("in, lifted: %.1f Mbit/s", got)
 	}
+	// Of two on one bridge, each sends by itself.
+	h.J("update", "--net-rate-out", "free=15mbit", "server")
+	near(t, "out, the second NIC's own", iperf(h, "client", "192.168.4.3", "-R"), 15)
+	h.J("update", "--net-rate-out", "free=none", "server")
 	h.J("update", "--net-rate-in", "30mbit,eth1=none", "server")
 	near(t, "the container's, on a NIC", iperf(h, "client", "192.168.4.3"), 30)
-	if got := h.J("inspect", "-f", "{{json .NetworkSettings.Rates}} {{range .NetworkSettings.NICs}}{{.Name}} {{.NetRateIn}}/{{.NetRateOut}};{{end}}", "server"); got != `{"In":"30mbit,eth1=none","Out":"none,eth1=40mbit"} eth1 none/40mbit;free 30mbit/none;` {
+	if got := h.J("inspect", "-f", "{{json .NetworkSettings.Rates}} {{range .NetworkSettings.NICs}}{{.Name}} {{.NetRateIn}}/{{.NetRateOut}};{{end}}", "server"); got != `{"In":"30mbit,eth1=none","Out":"none,eth1=40mbit,free=none"} eth1 none/40mbit;free 30mbit/none;` {
 		t.Errorf("inspect: %s", got)
 	}
 
@@ -48,10 +52,13 @@ func TestRatesOfInterfaces(t *testing.T) {
 		t.Errorf("the second of two on a network: %.1f Mbit/s", got)
 	}
 
+	h.J("update", "--net-rate-out", "eth1=15mbit", "twice")
+	near(t, "out, the second of two on a network", iperf(h, "client", address("eth1"), "-R"), 15)
+
 	// What goes takes its limit with it.
 	h.J("nic", "rm", "server", "eth1")
 	h.J("nic", "add", "server", "--on", "br1", "--ip", "192.168.4.1/24")
-	if got := h.J("inspect", "-f", "{{json .NetworkSettings.Rates}}", "server"); got != `{"In":"30mbit","Out":"none"}` {
+	if got := h.J("inspect", "-f", "{{json .NetworkSettings.Rates}}", "server"); got != `{"In":"30mbit","Out":"none,free=none"}` {
 		t.Errorf("eth1 made anew: %s", got)
 	}
 	h.Sh("ip link add wan0 type veth peer name wan1; ip link set wan0 up")
