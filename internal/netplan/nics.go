@@ -40,6 +40,8 @@ func nics(c *model.Container, s *desired.Sandbox) {
 			}
 			if n.Kind == model.NICDummy {
 				d.Parent = ""
+			} else {
+				d.RateIn, d.RateOut = c.Rates.In.For(n.ID), c.Rates.Out.For(n.ID)
 			}
 			s.Devices = append(s.Devices, d)
 		}

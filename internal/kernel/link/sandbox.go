@@ -52,6 +52,7 @@ func (h *Host) EnsureSandbox(ctx context.Context, s *desired.Sandbox) error {
 		defer in.Close()
 		v := &visit{host: h, in: in, fd: fd, container: s.Container, index: map[string]int{}}
 		defer func() { anew = v.anew }()
+		defer v.close()
 		return v.ensure(s)
 	})
 	announce(anew)
@@ -73,7 +74,11 @@ type visit struct {
 	found     bool                   // an interface was there already, and maybe routes over it
 	fresh     bool                   // one was made
 	addrs     map[int][]netip.Prefix // by interface index, see addrsOf
+	wire      wire                   // the namespace's, see shaper
 }
+
+// close lets go of what the visit opened.
+func (v *visit) close() { v.wire.close() }
 
 func (v *visit) ensure(s *desired.Sandbox) error {
 	if err := v.dropDevices(s); err != nil { // first: another may be given its name
@@ -144,8 +149,9 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	v.found, v.fresh = v.found || !fresh, v.fresh || fresh
 	v.index[i.Name] = inner.Attrs().Index
 	// Before it goes up: not one packet passes without its limit.
-	rates, err := v.host.setRates(i, outer, cmp.Or(i.MTU, outer.Attrs().MTU), fresh)
-	if err != nil {
+	mtu := cmp.Or(i.MTU, outer.Attrs().MTU)
+	rates := hostBuckets(i, mtu)
+	if err := v.host.shaper().set(outer, i.Endpoint, rates, mtu, fresh); err != nil {
 		return err
 	}
 	if err := v.setOuter(i, outer, bridge); err != nil {
@@ -353,7 +359,9 @@ func (h *Host) DeleteHostEnd(_ context.Context, name string) error {
 	if endpoint == "" {
 		return nil
 	}
-	return h.dropRateDevice(endpoint, deleteLink)
+	s := h.shaper()
+	s.del = deleteLink
+	return s.dropDevice(endpoint)
 }
 
 // short is how people see an ID.
