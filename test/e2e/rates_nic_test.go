@@ -62,17 +62,18 @@ func TestRatesOfInterfaces(t *testing.T) {
 		t.Errorf("eth1 made anew: %s", got)
 	}
 	h.Sh("ip link add wan0 type veth peer name wan1; ip link set wan0 up")
-	h.J("nic", "add", "client", "--on", "wan0", "--name", "wan")
+	h.J("run", "-d", "--name", "router", "--cap-add", "NET_ADMIN", "busybox", "sleep", "1000")
+	h.J("nic", "add", "router", "--on", "wan0", "--name", "wan")
 	before := h.J("inspect", "-f", "{{json .NetworkSettings.Rates}}", "client")
 	for _, c := range []struct {
 		code int
 		says string
 		args []string
 	}{
-		{1, "the rate of interface wan of container client can't be limited: a macvlan", []string{"update", "--net-rate-in", "wan=1mbit", "client"}},
-		{1, "which its interface wan can't be, a macvlan", []string{"update", "--net-rate-in", "1mbit", "client"}},
-		{1, "interface wan2 of container client can't be limited: a macvlan", []string{"nic", "add", "client", "--on", "wan0", "--name", "wan2", "--net-rate-out", "1mbit"}},
-		{1, "it is on bridge, dev and has the interfaces eth0, eth2, eth1, wan", []string{"update", "--net-rate-out", "eth9=1mbit", "client"}},
+		{1, "the rate of interface wan of container router can't be limited: a macvlan", []string{"update", "--net-rate-in", "wan=1mbit", "router"}},
+		{1, "which its interface wan can't be: a macvlan", []string{"update", "--net-rate-in", "1mbit", "router"}},
+		{1, "could be lifted by the container, which has CAP_NET_ADMIN", []string{"nic", "add", "router", "--on", "wan0", "--name", "wan2", "--net-rate-out", "1mbit"}},
+		{1, "it is on bridge, dev and has the interfaces eth0, eth2, eth1", []string{"update", "--net-rate-out", "eth9=1mbit", "client"}},
 		{1, "it has the interfaces free, eth1", []string{"update", "--net-rate-out", "dev=1mbit", "server"}},
 		{125, "it is on bridge and has the interfaces eth0", []string{"run", "--net-rate-in", "eth1=1mbit", "iperf", "true"}},
 	} {
