@@ -16,23 +16,23 @@ import (
 func TestNICsOnOneSegment(t *testing.T) {
 	t.Parallel()
 	h := host.New(t)
-	h.Sh("ip link add lanbr0 type bridge && ip link set lanbr0 up && ip addr add 10.8.0.1/24 dev lanbr0")
-	lan(h, "lanbr0", "10.8.0.2/24")
+	h.Sh("ip link add segbr0 type bridge && ip link set segbr0 up && ip addr add 10.8.0.1/24 dev segbr0")
+	lan(h, "segbr0", "10.8.0.2/24")
 	h.J("run", "-d", "--name", "many", "--network", "none", "busybox", "probe", "serve", "many", "tcp:8000")
 	h.J("run", "-d", "--name", "other", "--network", "none", "busybox", "probe", "serve", "other", "tcp:8000")
-	h.J("nic", "add", "other", "--on", "lanbr0", "--ip", "10.8.0.3/24")
-	bridgeMAC := func() string { return h.Sh("ip -o link show lanbr0 | grep -o 'link/ether [0-9a-f:]*'") }
+	h.J("nic", "add", "other", "--on", "segbr0", "--ip", "10.8.0.3/24")
+	bridgeMAC := func() string { return h.Sh("ip -o link show segbr0 | grep -o 'link/ether [0-9a-f:]*'") }
 	mac := bridgeMAC()
 	const first, n = 10, 24
 	// The host knows each neighbour's MAC, and each the host's, while more come.
-	h.Sh(fmt.Sprintf("for i in $(seq %d %d); do jackstay nic add many --on lanbr0 --ip 10.8.0.$i/24 >/dev/null || exit 1; done", first, first+n-1))
+	h.Sh(fmt.Sprintf("for i in $(seq %d %d); do jackstay nic add many --on segbr0 --ip 10.8.0.$i/24 >/dev/null || exit 1; done", first, first+n-1))
 	if got := bridgeMAC(); got != mac {
 		t.Errorf("the bridge has the MAC %s, and had %s", got, mac)
 	}
 	heard := h.Dir + "/arp"
 	check := func(when string) {
 		t.Helper()
-		stop := background(h, "exec ip netns exec far-lanbr0 tcpdump -lnei lan0 arp >"+heard+" 2>&1")
+		stop := background(h, "exec ip netns exec far-segbr0 tcpdump -lnei lan0 arp >"+heard+" 2>&1")
 		h.Eventually(5*time.Second, func() error {
 			if !strings.Contains(h.TrySh("cat "+heard).Stdout, "listening on") {
 				return errorf("it does not listen yet")
@@ -40,7 +40,7 @@ func TestNICsOnOneSegment(t *testing.T) {
 			return nil
 		})
 		asked := fmt.Sprintf("for i in $(seq %d %d); do probe get tcp:10.8.0.$i:8000; done", first, first+n-1)
-		for _, from := range []string{"ip neigh flush dev lanbr0; ", "ip netns exec far-lanbr0 ip neigh flush dev lan0; ip netns exec far-lanbr0 "} {
+		for _, from := range []string{"ip neigh flush dev segbr0; ", "ip netns exec far-segbr0 ip neigh flush dev lan0; ip netns exec far-segbr0 "} {
 			h.Eventually(20*time.Second, func() error {
 				got := h.TrySh(from + "sh -c '" + asked + "'").Stdout
 				if strings.Count(got, "many ") != n {
@@ -78,7 +78,7 @@ func TestNICsOnOneSegment(t *testing.T) {
 	check("with limits")
 	// One goes, and the others stay as they are.
 	h.J("nic", "rm", "many", "eth1")
-	h.J("nic", "add", "many", "--on", "lanbr0", "--ip", fmt.Sprintf("10.8.0.%d/24", first))
+	h.J("nic", "add", "many", "--on", "segbr0", "--ip", fmt.Sprintf("10.8.0.%d/24", first))
 	check("the first made anew")
 	h.J("restart", "-t", "0", "many")
 	check("restarted")

@@ -15,16 +15,16 @@ func TestRatesOfDevices(t *testing.T) {
 	t.Parallel()
 	h := host.New(t)
 	h.Import("iperf", host.DebianTar(t, "iperf3", "iperf3"))
-	wire(h, "wan1", "10.7.0.1/24", "10.7.0.2/24")
-	wire(h, "wan2", "10.8.0.1/24", "10.8.0.2/24")
+	wire(h, "wan3", "10.7.0.1/24", "10.7.0.2/24")
+	wire(h, "wan4", "10.8.0.1/24", "10.8.0.2/24")
 	iperfServer(h, "box", "--network", "none")
-	h.J("nic", "add", "box", "--on", "wan1", "--ip", "10.7.0.11/24", "--name", "shared")
-	h.J("nic", "add", "box", "--on", "wan2", "--direct", "--ip", "10.8.0.11/24", "--name", "whole", "--net-rate-out", "40mbit")
+	h.J("nic", "add", "box", "--on", "wan3", "--ip", "10.7.0.11/24", "--name", "shared")
+	h.J("nic", "add", "box", "--on", "wan4", "--direct", "--ip", "10.8.0.11/24", "--name", "whole", "--net-rate-out", "40mbit")
 	shared := func(options ...string) float64 {
-		return megabits(h, "ip netns exec at-wan1", "10.7.0.11", options...)
+		return megabits(h, "ip netns exec at-wan3", "10.7.0.11", options...)
 	}
 	whole := func(options ...string) float64 {
-		return megabits(h, "ip netns exec at-wan2", "10.8.0.11", options...)
+		return megabits(h, "ip netns exec at-wan4", "10.8.0.11", options...)
 	}
 	if got := shared(); got < 400 {
 		t.Skipf("%.0f Mbit/s without a limit: this machine can't show one of 40", got)
@@ -60,7 +60,7 @@ func TestRatesOfDevices(t *testing.T) {
 	h.Eventually(10*time.Second, limited)
 
 	trace := func() error {
-		if got := h.Sh("ip link show wan2 && tc qdisc show dev wan2; ip -o link show type ifb"); strings.Contains(got, "tbf") || strings.Contains(got, "ingress") || strings.Contains(got, "ifb") {
+		if got := h.Sh("ip link show wan4 && tc qdisc show dev wan4; ip -o link show type ifb"); strings.Contains(got, "tbf") || strings.Contains(got, "ingress") || strings.Contains(got, "ifb") {
 			return errorf("the host's device has %s", got)
 		}
 		return nil
@@ -69,7 +69,7 @@ func TestRatesOfDevices(t *testing.T) {
 	if err := trace(); err != nil {
 		t.Error(err)
 	}
-	h.J("nic", "add", "box", "--on", "wan2", "--direct", "--ip", "10.8.0.11/24", "--name", "whole", "--net-rate-out", "40mbit")
+	h.J("nic", "add", "box", "--on", "wan4", "--direct", "--ip", "10.8.0.11/24", "--name", "whole", "--net-rate-out", "40mbit")
 	h.J("rm", "-f", "box")
 	if err := trace(); err != nil {
 		t.Error(err)
