@@ -235,6 +235,9 @@ func TestNICWait(t *testing.T) {
 	if added() || waited() {
 		t.Error("they returned before the container runs")
 	}
+	h.Fails(1, []string{"container later does not run"}, "nic", "wait", "--timeout", "1", "later", "eth1")
+	h.Fails(1, []string{"Container later has no interface eth7 yet", "nobody has asked for it yet", "it has eth0, eth1"}, "nic", "wait", "-t", "1", "later", "eth7")
+	h.Fails(1, []string{"No such container: nobody"}, "nic", "wait", "nobody")
 	h.J("start", "later")
 	h.Eventually(2*time.Second, func() error {
 		if !added() || !waited() {
