@@ -71,9 +71,9 @@ func nicRoutes(s *desired.Sandbox, n *model.NIC, on []*model.NIC, main []desired
 		}
 	}
 	near := func(a netip.Addr) bool {
-		return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Contains(a) && p.Addr() != a })
+		return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Contains(a) }) && !ownAddress(s, a)
 	}
-	for _, gw := range n.Gateways {
+	for _, gw := range gatewaysOf(n) {
 		if v6 := family(gw.Is6()); near(gw) && !gateways[v6] {
 			gateways[v6] = true
 			s.Routes = append(s.Routes, desired.Route{Via: gw, Dev: n.Name, Table: table})
@@ -95,6 +95,14 @@ func nicRoutes(s *desired.Sandbox, n *model.NIC, on []*model.NIC, main []desired
 		r.Dev, r.Src, r.Table, r.Asked = n.Name, netip.Addr{}, table, false
 		s.Routes = append(s.Routes, r)
 	}
+}
+
+// gatewaysOf gives a NIC's routers: those asked for, or the lease's.
+func gatewaysOf(n *model.NIC) []netip.Addr {
+	if n.DHCP && n.Lease != nil && n.Lease.Held && n.Lease.Gateway.IsValid() {
+		return []netip.Addr{n.Lease.Gateway}
+	}
+	return n.Gateways
 }
 
 // family is the index of an address family: 0 for IPv4, 1 for IPv6.
