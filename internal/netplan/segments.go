@@ -32,12 +32,16 @@ func sharedSegments(c *model.Container, s *desired.Sandbox) {
 	}
 	tables := map[int]bool{}
 	main := s.Routes
+	var names []string
 	for i := range c.NICs { // in their order, for equal plans
 		n := &c.NICs[i]
 		if on := shared[segment{n.On, n.VLAN}]; len(on) > 1 {
-			onePerLink(s, n.Name)
+			names = append(names, n.Name)
 			nicRoutes(s, n, on, main, nicTable(n, tables))
 		}
+	}
+	if len(names) > 0 {
+		onePerLink(s, names...)
 	}
 }
 
