@@ -79,8 +79,9 @@ type Engine interface {
 	// AddNIC gives a container a further interface; RemoveNIC takes any off.
 	AddNIC(ctx context.Context, ref string, r model.NICRequest) (*model.NICView, error)
 	RemoveNIC(ctx context.Context, ref, name string) error
-	// WaitNIC returns once a container runs and has the interface (empty: eth1).
-	WaitNIC(ctx context.Context, ref, name string) error
+	// WaitNIC returns once a container runs and has the interface (empty: eth1), or
+	// fails after some time; 0: never, negative: as the engine sees fit.
+	WaitNIC(ctx context.Context, ref, name string, within time.Duration) error
 	// NICs lists the interfaces of a container, or with an empty ref of all.
 	NICs(ref string) ([]model.NICView, error)
 	// ChangeRoute adds, replaces or dels a route inside a container, ChangeRule

@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
+	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
 )
 
@@ -192,8 +194,21 @@ func (s *Server) nicRemove(w *responseWriter, r *request) error {
 	return noContent(w, s.engine.RemoveNIC(r.Context(), r.name(), name))
 }
 
+// maxWait is how many seconds one can wait for: a hundred years.
+const maxWait = 100 * 365 * 24 * 3600
+
 func (s *Server) nicWait(w *responseWriter, r *request) error {
-	return noContent(w, s.engine.WaitNIC(r.Context(), r.name(), r.param("nic")))
+	within := -time.Second
+	seconds, err := r.integer("timeout")
+	switch {
+	case err != nil:
+		return err
+	case seconds != nil && (*seconds < 0 || *seconds > maxWait):
+		return errs.New(errs.Invalid, "invalid timeout %d: give seconds, or 0 to wait without end", *seconds)
+	case seconds != nil:
+		within = time.Duration(*seconds) * time.Second
+	}
+	return noContent(w, s.engine.WaitNIC(r.Context(), r.name(), r.param("nic"), within))
 }
 
 // words is the body of what ip(8) and tc(8) would be told.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/jackstay/jackstay/internal/model"
 )
@@ -21,8 +22,8 @@ func (f *fakeEngine) RemoveNIC(_ context.Context, ref, name string) error {
 	return f.call("nicrm", ref, name)
 }
 
-func (f *fakeEngine) WaitNIC(_ context.Context, ref, name string) error {
-	return f.call("nicwait", ref, name)
+func (f *fakeEngine) WaitNIC(_ context.Context, ref, name string, within time.Duration) error {
+	return f.call("nicwait", ref, name, within.String())
 }
 
 func (f *fakeEngine) NICs(ref string) ([]model.NICView, error) {

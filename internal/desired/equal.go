@@ -76,7 +76,7 @@ func (i Interface) Equal(o Interface) bool {
 // Equal compares two devices; addresses in order.
 func (d Device) Equal(o Device) bool {
 	return d.NIC == o.NIC && d.Kind == o.Kind && d.Name == o.Name && d.Parent == o.Parent && d.VLAN == o.VLAN &&
-		d.MAC == o.MAC && d.MTU == o.MTU && d.Leased == o.Leased && slices.Equal(d.Addrs, o.Addrs)
+		d.MAC == o.MAC && d.MTU == o.MTU && d.Leased == o.Leased && d.RateIn == o.RateIn && d.RateOut == o.RateOut && slices.Equal(d.Addrs, o.Addrs)
 }
 
 // Equal compares what the resolver would answer, the order of addresses included.

@@ -97,6 +97,9 @@ type Device struct {
 	MTU    int
 	Addrs  []netip.Prefix
 	Leased bool // Addrs come and go with a lease
+	// RateIn and RateOut limit what goes in and comes out here, in bits a second;
+	// 0: no limit. They are set inside: whoever has CAP_NET_ADMIN there lifts them.
+	RateIn, RateOut uint64
 }
 
 // DeviceKind is the kernel's word for a link, or Direct.

@@ -44,7 +44,7 @@ func (Client) Acquire(ctx context.Context, nsPath, name, host string, last *mode
 		return nil, err
 	}
 	defer c.Close()
-	options := []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptHostName(host))}
+	options := []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptHostName(host)), asking()}
 	discover := options
 	if last != nil && last.Address.IsValid() {
 		discover = append(discover, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(last.Address.Addr().AsSlice())))
@@ -58,6 +58,20 @@ func (Client) Acquire(ctx context.Context, nsPath, name, host string, last *mode
 		return nil, noAnswer(name, err)
 	}
 	return leaseOf(l)
+}
+
+// broadcast4 tells whether an address is its subnet's own or its broadcast address.
+func broadcast4(subnet netip.Prefix, a netip.Addr) bool {
+	if subnet.Bits() >= 31 || !a.Is4() || !subnet.Masked().Contains(a) {
+		return false
+	}
+	next := netip.PrefixFrom(a.Next(), subnet.Bits())
+	return a == subnet.Masked().Addr() || !next.IsValid() || next.Masked() != subnet.Masked()
+}
+
+// asking names what a lease is to tell, classless routes before routers (RFC 3442).
+func asking() dhcpv4.Modifier {
+	return dhcpv4.WithOption(dhcpv4.OptParameterRequestList(dhcpv4.OptionSubnetMask, dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter))
 }
 
 // Renew asks the lease's server, or with rebind any, for more time. errs.Conflict
@@ -82,7 +96,7 @@ func (Client) Renew(ctx context.Context, nsPath, name string, l *model.DHCPLease
 		return nil, err
 	}
 	defer c.Close()
-	next, err := c.Renew(ctx, &nclient4.Lease{Offer: ack, ACK: ack})
+	next, err := c.Renew(ctx, &nclient4.Lease{Offer: ack, ACK: ack}, asking())
 	if nak := (*nclient4.ErrNak)(nil); errors.As(err, &nak) {
 		return nil, errs.New(errs.Conflict, "the DHCP server %s does not extend the lease of %s: %w", l.Server, l.Address.Addr(), err)
 	}
@@ -183,8 +197,49 @@ func leaseOf(l *nclient4.Lease) (*model.DHCPLease, error) {
 		Expires: l.CreationTime.Add(d),
 	}
 	out.Server, _ = netip.AddrFromSlice(ack.ServerIdentifier().To4())
-	if routers := ack.Router(); len(routers) > 0 {
-		out.Gateway, _ = netip.AddrFromSlice(routers[0].To4())
-	}
+	setRoutes(out, ack)
 	return out, nil
+}
+
+// setRoutes reads the ways out of an acknowledgement. Where there are classless
+// routes, the router does not count (RFC 3442: "the DHCP client MUST ignore the
+// Router option"): the default route is among them, or there is none. What leads
+// through a router that is no neighbour is left out.
+func setRoutes(l *model.DHCPLease, ack *dhcpv4.DHCPv4) {
+	routes := ack.ClasslessStaticRoute()
+	var gateways []netip.Addr
+	var through []model.LeasedRoute
+	for _, r := range routes {
+		bits, _ := r.Dest.Mask.Size()
+		dst, _ := netip.AddrFromSlice(r.Dest.IP.To4())
+		via, _ := netip.AddrFromSlice(r.Router.To4())
+		switch p := netip.PrefixFrom(dst, bits).Masked(); {
+		case via.IsUnspecified() && bits > 0:
+			l.Routes = append(l.Routes, model.LeasedRoute{Dst: p})
+		case bits == 0:
+			gateways = append(gateways, via)
+		default:
+			through = append(through, model.LeasedRoute{Dst: p, Via: via})
+		}
+	}
+	if len(routes) == 0 {
+		for _, r := range ack.Router() {
+			via, _ := netip.AddrFromSlice(r.To4())
+			gateways = append(gateways, via)
+		}
+	}
+	usable := func(a netip.Addr) bool {
+		return a.IsValid() && a != l.Address.Addr() && l.Neighbour(a) && !broadcast4(l.Address, a)
+	}
+	for _, r := range through {
+		if usable(r.Via) {
+			l.Routes = append(l.Routes, r)
+		}
+	}
+	for _, a := range gateways {
+		if usable(a) {
+			l.Gateway = a
+			break
+		}
+	}
 }

@@ -112,7 +112,7 @@ func TestWaitNICAfterFailure(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- r.WaitNIC(ctx, "web", "eth0") }()
+	go func() { done <- r.WaitNIC(ctx, "web", "eth0", -1) }()
 	eventually(t, "it waits to look again", func() bool { _, ok := r.clock.next(); return ok })
 	r.w.failWait.Store(false)
 	r.clock.Advance(time.Second)

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackstay/jackstay/internal/alloc"
 	"github.com/jackstay/jackstay/internal/errs"
@@ -42,7 +41,7 @@ func (e *Engine) AddNIC(ctx context.Context, ref string, r model.NICRequest) (*m
 		return nil, fmt.Errorf("a NIC of container %s on %s: %w", c.Name, r.On, err)
 	}
 	if r.Wait {
-		if err := e.WaitNIC(ctx, c.ID, a.name()); err != nil {
+		if err := e.WaitNIC(ctx, c.ID, a.name(), 0); err != nil {
 			return nil, err
 		}
 	}
@@ -516,50 +515,6 @@ func (e *Engine) RemoveNIC(ctx context.Context, ref, name string) error {
 	e.containerEvent(c, "nic-remove", "nic", name, "on", v.NIC.On, "kind", string(v.NIC.Kind))
 	return err
 }
-
-// WaitNIC returns when a container runs and has the interface, up and with its
-// address; without a name eth1, as pipework.
-func (e *Engine) WaitNIC(ctx context.Context, ref, name string) error {
-	if name == "" {
-		name = "eth1"
-	}
-	c, err := e.FindContainer(ref)
-	if err != nil {
-		return err
-	}
-	if err := hasOwnNetwork(e.store.Snapshot(), c); err != nil {
-		return err
-	}
-	for {
-		changed := e.store.Changed()
-		s := e.store.Snapshot()
-		now := s.Containers[c.ID]
-		if now == nil {
-			return errs.New(errs.NotFound, "container %s was removed before its interface %s was there", c.Name, name)
-		}
-		if v, err := findNIC(s, c.ID, name); err == nil && now.Active && (!v.NIC.DHCP || len(v.NIC.Addrs) > 0) &&
-			e.network.Wait(ctx, c.ID, s.Revision) == nil {
-			return nil
-		}
-		late := make(chan struct{}) // what failed may come right without a change of the store
-		stop := e.clock.AfterFunc(waitAgain, func() { close(late) })
-		select {
-		case <-changed:
-		case <-late:
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-e.ctx.Done():
-			err = errs.New(errs.Unavailable, "the daemon is stopping")
-		}
-		stop()
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// waitAgain is when a wait for an interface looks again at the latest.
-const waitAgain = time.Second
 
 // NICs lists a container's interfaces, or those of all: endpoints and NICs.
 func (e *Engine) NICs(ref string) ([]model.NICView, error) {

@@ -108,10 +108,10 @@ func TestNICRefused(t *testing.T) {
 			t.Errorf("%s %+v: %v", tt.ref, tt.req, err)
 		}
 	}
-	if err := r.change(web, func(c *model.Container) error { c.Rates.In.Every = 1e6; return nil }); err != nil {
+	if err := r.change(web, func(c *model.Container) error { c.Rates.In.Every, c.Host.Privileged = 1e6, true; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.AddNIC(ctx, "web", model.NICRequest{On: "wan1"}); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "which its interface eth1 can't be, a macvlan") {
+	if _, err := r.AddNIC(ctx, "web", model.NICRequest{On: "wan1"}); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "which its interface eth1 can't be: a macvlan") {
 		t.Errorf("a macvlan of a limited container: %v", err)
 	}
 	r.w.failWait.Store(true)

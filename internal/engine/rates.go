@@ -178,17 +178,49 @@ func (w rateWishes) apply(s *model.Snapshot, c *model.Container) (model.Rates, e
 	return out, nil
 }
 
-// limitable refuses limits of an interface that has no end on the host at which
-// they could be set.
+// limitable refuses limits of an interface that can't have any.
 func limitable(c *model.Container, n *model.NIC, r model.Rates) error {
-	if n.Kind.HostEnd() || r.In.For(n.ID) == 0 && r.Out.For(n.ID) == 0 {
+	if !limitsOf(r, n.ID) {
+		return nil
+	}
+	why := unlimitable(c, n)
+	if why == "" {
 		return nil
 	}
 	if r.In.On[n.ID] > 0 || r.Out.On[n.ID] > 0 {
-		return errs.New(errs.Conflict, "the rate of interface %s of container %s can't be limited: a %s has no end on the host where it could be; limit it with `jackstay tc`", n.Name, c.Name, n.Kind)
+		return errs.New(errs.Conflict, "the rate of interface %s of container %s can't be limited: %s", n.Name, c.Name, why)
 	}
-	return errs.New(errs.Conflict, "container %s is to be limited (--net-rate-in, --net-rate-out), which its interface %s can't be, a %s: leave that out (update with %s=none, or nic add with none), and limit it with `jackstay tc`",
-		c.Name, n.Name, n.Kind, n.Name)
+	return errs.New(errs.Conflict, "container %s is to be limited (--net-rate-in, --net-rate-out), which its interface %s can't be: %s; or leave it out (update with %s=none, or nic add with none)",
+		c.Name, n.Name, why, n.Name)
+}
+
+func limitsOf(r model.Rates, id string) bool { return r.In.For(id) != 0 || r.Out.For(id) != 0 }
+
+// unlimitable says why an interface can't be limited; empty: it can. One without
+// an end on the host is limited inside.
+func unlimitable(c *model.Container, n *model.NIC) string {
+	switch {
+	case n.Kind.HostEnd():
+		return ""
+	case n.Kind == model.NICDummy:
+		return "nothing passes through a dummy"
+	case administersNetwork(&c.Host):
+		return fmt.Sprintf("a %s has no end on the host, and a limit inside could be lifted by the container, which has CAP_NET_ADMIN: put the NIC on a bridge", n.Kind)
+	case slices.ContainsFunc(c.TC, func(line []string) bool { return tcDevice(line) == n.Name }):
+		return fmt.Sprintf("`jackstay tc` was used on it, where the limit of a %s would be: take that back (jackstay tc %s qdisc del dev %s root)", n.Kind, c.Name, n.Name)
+	}
+	return ""
+}
+
+// administersNetwork tells whether a container's programs may change its
+// interfaces.
+func administersNetwork(h *model.HostConfig) bool {
+	has := func(list []string, names ...string) bool {
+		return slices.ContainsFunc(list, func(c string) bool {
+			return slices.Contains(names, strings.TrimPrefix(strings.ToUpper(c), "CAP_"))
+		})
+	}
+	return h.Privileged || has(h.CapAdd, "NET_ADMIN", "ALL") && !has(h.CapDrop, "NET_ADMIN")
 }
 
 // parseRateWishes reads those of an update.

@@ -57,9 +57,32 @@ func TestRatesOfInterfaces(t *testing.T) {
 		t.Errorf("the interfaces are gone, the limits are %s (%v)", got, r.container(web).Rates)
 	}
 
-	// A macvlan can only be left out.
-	wan := model.NICRequest{On: "wan0", RateIn: "none"}
-	add("web", wan)
+	// A macvlan is limited inside: but not where the container could lift that.
+	add("web", model.NICRequest{On: "wan0"})
+	if _, err := r.UpdateContainer(ctx, "web", limits("20mbit,eth1=1mbit", "eth1=2mbit")); err != nil {
+		t.Error(err)
+	}
+	if got := r.rates(web); got != "20mbit,eth1=1mbit / none,eth1=2mbit" {
+		t.Errorf("a macvlan: %s", got)
+	}
+	if _, err := r.TC(ctx, "web", strings.Fields("qdisc add dev eth1 root fq")); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "interface eth1 of container web, a macvlan, has its limits") {
+		t.Errorf("tc on a macvlan with limits: %v", err)
+	}
+	if _, err := r.UpdateContainer(ctx, "web", limits("eth1=none", "eth1=none")); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.TC(ctx, "web", strings.Fields("qdisc add dev eth1 root fq")); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.UpdateContainer(ctx, "web", limits("", "eth1=2mbit")); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "jackstay tc web qdisc del dev eth1 root") {
+		t.Errorf("limits of a macvlan with tc: %v", err)
+	}
+	if _, err := r.TC(ctx, "web", strings.Fields("qdisc del dev eth1 root")); err != nil {
+		t.Error(err)
+	}
+	if err := r.change(web, func(c *model.Container) error { c.Host.CapAdd = []string{"cap_net_admin"}; return nil }); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := r.UpdateContainer(ctx, "web", limits("20mbit,eth1=none", "")); err != nil {
 		t.Error(err)
 	}
@@ -69,8 +92,8 @@ func TestRatesOfInterfaces(t *testing.T) {
 		kind errs.Kind
 		want string
 	}{
-		{limits("eth1=1mbit", ""), errs.Conflict, "the rate of interface eth1 of container web can't be limited: a macvlan has no end on the host"},
-		{limits("20mbit", ""), errs.Conflict, "which its interface eth1 can't be, a macvlan: leave that out (update with eth1=none"},
+		{limits("eth1=1mbit", ""), errs.Conflict, "the rate of interface eth1 of container web can't be limited: a macvlan has no end on the host, and a limit inside could be lifted by the container, which has CAP_NET_ADMIN"},
+		{limits("20mbit", ""), errs.Conflict, "which its interface eth1 can't be: a macvlan"},
 		{limits("", "eth7=1mbit"), errs.Invalid, "no network or interface of that name: it has the interfaces twin, eth1"},
 		{limits("bridge=1mbit", ""), errs.Invalid, "container web is not connected to it: it has the interfaces twin, eth1"},
 	} {
@@ -91,6 +114,25 @@ func TestRatesOfInterfaces(t *testing.T) {
 		if _, err := r.AddNIC(ctx, "web", tt.req); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %s", tt.req, err, tt.want)
 		}
+	}
+	for _, tt := range []struct {
+		host model.HostConfig
+		want bool
+	}{
+		{model.HostConfig{}, false},
+		{model.HostConfig{Privileged: true}, true},
+		{model.HostConfig{CapAdd: []string{"ALL"}}, true},
+		{model.HostConfig{CapAdd: []string{"all"}, CapDrop: []string{"NET_ADMIN"}}, false},
+		{model.HostConfig{CapAdd: []string{"NET_RAW"}, CapDrop: []string{"ALL"}}, false},
+		{model.HostConfig{CapAdd: []string{"NET_ADMIN"}, CapDrop: []string{"ALL"}}, true},
+	} {
+		if got := administersNetwork(&tt.host); got != tt.want {
+			t.Errorf("%+v administers its network: %t", tt.host, got)
+		}
+	}
+	dummy := &model.NIC{ID: "d", Kind: model.NICDummy, Name: "dum0"}
+	if err := limitable(&model.Container{Name: "web"}, dummy, model.Rates{In: model.Rate{On: map[string]uint64{"d": 1e6}}}); err == nil || !strings.Contains(err.Error(), "nothing passes through a dummy") {
+		t.Errorf("a dummy: %v", err)
 	}
 	q := model.CreateRequest{Image: "img"}
 	labelled("eth1=1mbit")(&q)

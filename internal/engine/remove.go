@@ -28,6 +28,9 @@ func (e *Engine) RemoveContainer(ctx context.Context, ref string, o model.Remove
 	ctx = context.WithoutCancel(ctx)
 	for try := 0; ; try++ {
 		err := e.removeStopped(ctx, l, c.ID, ref, o)
+		if err == nil {
+			e.devicesBack(ctx, c)
+		}
 		if err == nil || !errs.Is(err, errs.Conflict) || !o.Force || try == killTries {
 			return err
 		}

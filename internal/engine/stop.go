@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -24,11 +25,28 @@ func (e *Engine) StopContainer(ctx context.Context, ref, signal string, timeout 
 	if err != nil {
 		return err
 	}
-	err = e.stop(context.WithoutCancel(ctx), c.ID, signal, timeout)
+	ctx = context.WithoutCancel(ctx)
+	err = e.stop(ctx, c.ID, signal, timeout)
 	if err != nil && errs.KindOf(err) == errs.Unknown {
 		return fmt.Errorf("cannot stop container: %s: %w", ref, err)
 	}
+	if err == nil {
+		e.devicesBack(ctx, c)
+	}
 	return err
+}
+
+// devicesBack waits until the host has the devices again that were moved into a
+// container which has ended, or was removed. One that can't be given back, its
+// name being taken perhaps, is told in the log and tried again; it is no failure
+// of the stop. Containers without such a device are not waited for.
+func (e *Engine) devicesBack(ctx context.Context, c *model.Container) {
+	if !slices.ContainsFunc(c.NICs, func(n model.NIC) bool { return n.Kind == model.NICDirect }) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, networkWithin)
+	defer cancel()
+	_ = e.network.Wait(ctx, c.ID, e.store.Snapshot().Revision)
 }
 
 func (e *Engine) stop(ctx context.Context, id, signal string, timeout *int) error {

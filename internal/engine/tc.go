@@ -33,8 +33,12 @@ func (e *Engine) TC(ctx context.Context, ref string, words []string) (string, er
 		if dev == "" {
 			return errs.New(errs.Invalid, "tc %s: name the interface: dev INTERFACE", tcText(words))
 		}
-		if _, err := findNIC(s, c.ID, dev); err != nil {
+		v, err := findNIC(s, c.ID, dev)
+		if err != nil {
 			return err
+		}
+		if !v.NIC.Kind.HostEnd() && limitsOf(c.Rates, v.NIC.ID) {
+			return errs.New(errs.Conflict, "interface %s of container %s, a %s, has its limits (--net-rate-in, --net-rate-out) where tc would change them: lift them first (jackstay update with %s=none)", dev, c.Name, v.NIC.Kind, dev)
 		}
 		if words[0] == "qdisc" && slices.Contains(words, "root") && (slices.Contains(words, "del") || slices.Contains(words, "delete")) {
 			before := len(c.TC)

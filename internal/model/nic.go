@@ -2,6 +2,7 @@ package model
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -47,12 +48,27 @@ type NIC struct {
 type DHCPLease struct {
 	Address netip.Prefix
 	Gateway netip.Addr `json:",omitzero"`
+	// Routes are the further ones, through routers that are neighbours.
+	Routes  []LeasedRoute `json:",omitempty"`
 	Server  netip.Addr
 	Renew   time.Time // T1: asked again from then on
 	Rebind  time.Time // T2: of any server
 	Expires time.Time
 	Offer   []byte // the acknowledgement as it came, to renew and release it by
 	Held    bool   // false: released or ended; asked for again at the next start
+}
+
+// LeasedRoute is a route that a DHCP server gives.
+type LeasedRoute struct {
+	Dst netip.Prefix
+	Via netip.Addr `json:",omitzero"` // invalid: Dst is on the link
+}
+
+// Neighbour tells whether an address is on the lease's link: in its subnet, or
+// in that of a route without a router.
+func (l *DHCPLease) Neighbour(a netip.Addr) bool {
+	return l.Address.Masked().Contains(a) ||
+		slices.ContainsFunc(l.Routes, func(r LeasedRoute) bool { return !r.Via.IsValid() && r.Dst.Contains(a) })
 }
 
 // Route is one route inside a container.

@@ -40,33 +40,10 @@ func nics(c *model.Container, s *desired.Sandbox) {
 			}
 			if n.Kind == model.NICDummy {
 				d.Parent = ""
+			} else {
+				d.RateIn, d.RateOut = c.Rates.In.For(n.ID), c.Rates.Out.For(n.ID)
 			}
 			s.Devices = append(s.Devices, d)
-		}
-	}
-	sharedSegments(c, s)
-}
-
-// sharedSegments has NICs on one bridge or device of a container with limits
-// answer for their own addresses only: what is sent to one must not come in,
-// past its limit, by another.
-func sharedSegments(c *model.Container, s *desired.Sandbox) {
-	if !c.Rates.Limited() {
-		return
-	}
-	type segment struct {
-		on   string
-		vlan int
-	}
-	names := map[segment][]string{}
-	for i := range c.NICs {
-		if n := &c.NICs[i]; n.Kind != model.NICDummy {
-			names[segment{n.On, n.VLAN}] = append(names[segment{n.On, n.VLAN}], n.Name)
-		}
-	}
-	for _, on := range names {
-		if len(on) > 1 {
-			onePerLink(s, on...)
 		}
 	}
 }
@@ -90,6 +67,7 @@ func addrsOf(n *model.NIC) []netip.Prefix {
 type exit struct {
 	dev string
 	via netip.Addr
+	far bool // the router is a neighbour in no subnet of the interface
 }
 
 // nicExit gives the last way out that was asked for with a NIC, or, when no
@@ -98,7 +76,7 @@ func nicExit(c *model.Container, eps []*model.Endpoint, v6, leased bool) (out ex
 	take := func(dev string, gateways ...netip.Addr) {
 		for _, g := range gateways {
 			if g.IsValid() && g.Is6() == v6 {
-				out = exit{dev, g}
+				out = exit{dev: dev, via: g}
 			}
 		}
 	}
@@ -114,6 +92,9 @@ func nicExit(c *model.Container, eps []*model.Endpoint, v6, leased bool) (out ex
 			take(n.Name, n.Gateways...)
 		case n.Lease != nil && n.Lease.Held:
 			take(n.Name, n.Lease.Gateway)
+			if out.dev == n.Name {
+				out.far = !n.Lease.Address.Masked().Contains(out.via)
+			}
 		}
 	}
 	return out
@@ -206,14 +187,7 @@ func passable(s *desired.Sandbox, r model.Route) bool {
 	if r.Type != "" {
 		return true
 	}
-	own := func(a netip.Addr) bool {
-		has := func(addrs []netip.Prefix) bool {
-			return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr() == a })
-		}
-		return slices.ContainsFunc(s.Interfaces, func(i desired.Interface) bool { return has(i.Addrs) }) ||
-			slices.ContainsFunc(s.Devices, func(d desired.Device) bool { return has(d.Addrs) })
-	}
-	if r.Src.IsValid() && !own(r.Src) || r.Via.IsValid() && own(r.Via) {
+	if r.Src.IsValid() && !ownAddress(s, r.Src) || r.Via.IsValid() && ownAddress(s, r.Via) {
 		return false
 	}
 	if r.Dev == "lo" {
@@ -227,6 +201,15 @@ func passable(s *desired.Sandbox, r model.Route) bool {
 	}
 	return slices.ContainsFunc(s.Interfaces, func(i desired.Interface) bool { return behind(i.Name, i.Addrs) }) ||
 		slices.ContainsFunc(s.Devices, func(d desired.Device) bool { return behind(d.Name, d.Addrs) })
+}
+
+// ownAddress tells whether an interface of the sandbox has the address.
+func ownAddress(s *desired.Sandbox, a netip.Addr) bool {
+	has := func(addrs []netip.Prefix) bool {
+		return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr() == a })
+	}
+	return slices.ContainsFunc(s.Interfaces, func(i desired.Interface) bool { return has(i.Addrs) }) ||
+		slices.ContainsFunc(s.Devices, func(d desired.Device) bool { return has(d.Addrs) })
 }
 
 // askedAt tells whether a user decided on the place of a default route: another

@@ -163,12 +163,6 @@ func TestRatesOfInterfaces(t *testing.T) {
 		In:  model.Rate{Every: 1e6, On: map[string]uint64{"n": 2e6, first.ID: 3e6, "1111111111112222": 4e6}},
 		Out: model.Rate{On: map[string]uint64{"m": 5e6, "2222222222222222": 6e6}},
 	}
-	sysctls := Plan(w.snapshot(), facts()).Sandboxes[c.ID].Sysctls
-	for name, want := range map[string]string{"lan1": "1", "lan2": "1", "eth0": ""} {
-		if got := sysctls["net/ipv4/conf/"+name+"/arp_ignore"]; got != want {
-			t.Errorf("arp_ignore of %s is %q, want %q: lan1 and lan2 are on one bridge", name, got, want)
-		}
-	}
 	want := map[string][2]uint64{"eth0": {3e6, 0}, "eth1": {1e6, 5e6}, "lan1": {4e6, 0}, "lan2": {1e6, 6e6}}
 	for _, i := range Plan(w.snapshot(), facts()).Sandboxes[c.ID].Interfaces {
 		if got := [2]uint64{i.RateIn, i.RateOut}; got != want[i.Name] {

@@ -54,9 +54,11 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 	networks := len(s.Interfaces)
 	nics(c, s)
 	p.waysOut(c, eps, s)
+	leasedRoutes(c, s)
 	s.Routes = append(s.Routes, p.joinedRoutes(c, s.Routes)...)
 	p.twins(s, eps)
 	askedRoutes(c, s)
+	sharedSegments(c, s)
 	s.TC = c.TC
 	if networks > 0 {
 		s.Resolver, s.ResolverVia = resolver, resolver
@@ -96,12 +98,14 @@ func (p *plan) waysOut(c *model.Container, eps []*model.Endpoint, s *desired.San
 		case askedAt(c, s, v6):
 			continue
 		case out.dev == "" && e != nil:
-			out = exit{e.Interface, via}
+			out = exit{dev: e.Interface, via: via}
 		case out.dev == "":
-			out = nicExit(c, eps, v6, true)
+			if out = nicExit(c, eps, v6, true); ownAddress(s, out.via) {
+				continue // the kernel would refuse it
+			}
 		}
 		if out.dev != "" {
-			s.Routes = append(s.Routes, desired.Route{Via: out.via, Dev: out.dev})
+			s.Routes = append(s.Routes, desired.Route{Via: out.via, Dev: out.dev, OnLink: out.far})
 		}
 	}
 }

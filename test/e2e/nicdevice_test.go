@@ -109,6 +109,7 @@ func TestNICsOnDevices(t *testing.T) {
 
 	add()
 	h.J("stop", "-t", "0", "one")
+	h.Sh("ip link show wan1") // it is back when the call returns
 	back("container stopped")
 	h.J("start", "one")
 	asks("10.7.0.20", "one")
@@ -155,6 +156,7 @@ func TestNICsOnDevices(t *testing.T) {
 	add()
 	asks("10.7.0.20", "one")
 	h.J("rm", "-f", "one")
+	h.Sh("ip link show wan1")
 	back("container removed")
 
 	// A device that is not there fails the start by its name, and only that.

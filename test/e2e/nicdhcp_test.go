@@ -235,6 +235,9 @@ func TestNICWait(t *testing.T) {
 	if added() || waited() {
 		t.Error("they returned before the container runs")
 	}
+	h.Fails(1, []string{"container later does not run"}, "nic", "wait", "--timeout", "1", "later", "eth1")
+	h.Fails(1, []string{"Container later has no interface eth7 yet", "nobody has asked for it yet", "it has eth0, eth1"}, "nic", "wait", "-t", "1", "later", "eth7")
+	h.Fails(1, []string{"No such container: nobody"}, "nic", "wait", "nobody")
 	h.J("start", "later")
 	h.Eventually(2*time.Second, func() error {
 		if !added() || !waited() {
@@ -242,4 +245,50 @@ func TestNICWait(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A server's routes: there with the lease, through its renewals, and gone with
+// it. The router it names beside them does not count (RFC 3442).
+func TestLeaseRoutes(t *testing.T) {
+	t.Parallel()
+	h := host.New(t)
+	h.Sh("ip link add leasebr0 type bridge && ip link set leasebr0 up && ip addr add 192.168.31.1/24 dev leasebr0 && ip addr add 10.77.0.1/32 dev leasebr0")
+	conf := filepath.Join(h.Dir, "udhcpd.conf")
+	text := "start 192.168.31.50\nend 192.168.31.60\ninterface leasebr0\nlease_file " + h.Dir + "/leases\npidfile " + h.Dir + "/udhcpd.pid\n" +
+		"min_lease 1\noption subnet 255.255.255.0\noption router 192.168.31.9\noption lease 4\n" +
+		"option staticroutes 10.77.0.0/16 192.168.31.1, 10.78.0.0/16 192.168.99.1, 172.17.0.0/16 192.168.31.1\n"
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.Sh("touch " + h.Dir + "/leases")
+	background(h, "exec busybox udhcpd -f "+conf)
+	seen := listening(h, "tcpdump -lnvi leasebr0 udp port 67")
+	h.J("run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "1000")
+	h.J("run", "-d", "--name", "two", "busybox", "sleep", "1000")
+	h.J("nic", "add", "one", "--on", "leasebr0", "--dhcp")
+	h.J("nic", "add", "two", "--on", "leasebr0", "--dhcp")
+	check := func(when string) {
+		t.Helper()
+		one, two := inside(h, "one", "ip route"), inside(h, "two", "ip route")
+		if !strings.Contains(one, "10.77.0.0/16 via 192.168.31.1 dev eth1") || !strings.Contains(one, "172.17.0.0/16 via 192.168.31.1") || strings.Contains(one, "default") || strings.Contains(one, "10.78") {
+			t.Errorf("%s: routes of one: %s", when, one)
+		}
+		if !strings.Contains(two, "10.77.0.0/16 via 192.168.31.1 dev eth1") || strings.Contains(two, "172.17.0.0/16 via") || !strings.Contains(two, "default via 172.17.0.1 dev eth0") {
+			t.Errorf("%s: routes of two: %s", when, two)
+		}
+		inside(h, "one", "ping -c1 -W5 10.77.0.1 >/dev/null")
+	}
+	check("leased")
+	asked := strings.Count(seen(), "Request")
+	h.Eventually(10*time.Second, func() error {
+		if n := strings.Count(seen(), "Request"); n < asked+6 { // each told twice, of two NICs
+			return errorf("%d requests, and %d before", n, asked)
+		}
+		return nil
+	})
+	check("renewed")
+	h.J("nic", "rm", "two", "eth1")
+	if two := inside(h, "two", "ip route"); strings.Contains(two, "10.77") {
+		t.Errorf("the lease is given back, and its routes are %s", two)
+	}
 }

@@ -1,8 +1,10 @@
 package extensions
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,19 +36,41 @@ func nicCommand(dockerCli command.Cli) *cobra.Command {
 				})
 			},
 		},
-		nicList(dockerCli).command(dockerCli),
-		&cobra.Command{
-			Use: "wait CONTAINER [NAME]", Short: "Wait until a container runs and has an interface (eth1)",
-			Args:              cli.RequiresRangeArgs(1, 2),
-			ValidArgsFunction: completion.ContainerNames(dockerCli, true),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				q := url.Values{}
-				if len(args) == 2 {
-					q.Set("nic", args[1])
+		nicList(dockerCli).command(dockerCli), nicWait(dockerCli))
+}
+
+func nicWait(dockerCli command.Cli) *cobra.Command {
+	var seconds int
+	cmd := &cobra.Command{
+		Use: "wait [OPTIONS] CONTAINER [NAME]", Short: "Wait until a container runs and has an interface (eth1)",
+		Long: "Wait until a container runs and has an interface, up and with its address. Without --timeout an interface that\n" +
+			"nobody has asked for yet is waited for for a minute, and one that is asked for without end.",
+		Args: cli.RequiresRangeArgs(1, 2), ValidArgsFunction: completion.ContainerNames(dockerCli, true),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q, name := url.Values{}, "eth1"
+			if len(args) == 2 {
+				name = args[1]
+				q.Set("nic", name)
+			}
+			if cmd.Flags().Changed("timeout") {
+				q.Set("timeout", strconv.Itoa(seconds))
+			}
+			var list []nic
+			if err := call(cmd.Context(), dockerCli, "GET", "/containers/"+args[0]+"/nics", nil, nil, &list); err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(list, func(n nic) bool { return n.Name == name }) {
+				names := make([]string, len(list))
+				for i, n := range list {
+					names[i] = n.Name
 				}
-				return call(cmd.Context(), dockerCli, "POST", "/containers/"+args[0]+"/nics/wait", q, nil, nil)
-			},
-		})
+				_, _ = fmt.Fprintf(dockerCli.Err(), "Container %s has no interface %s yet, waiting for it. It has: %s\n", args[0], name, cmp.Or(strings.Join(names, ", "), "none"))
+			}
+			return call(cmd.Context(), dockerCli, "POST", "/containers/"+args[0]+"/nics/wait", q, nil, nil)
+		},
+	}
+	cmd.Flags().IntVarP(&seconds, "timeout", "t", 0, "Seconds to wait at most; 0 to wait without end (default 60 for an interface that nobody has asked for yet)")
+	return cmd
 }
 
 func nicAdd(dockerCli command.Cli) *cobra.Command {

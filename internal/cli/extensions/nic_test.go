@@ -18,7 +18,8 @@ func TestNICCommands(t *testing.T) {
 		{"nic add nobody --on br1", "", "No such container: nobody"},
 		{"nic rm web eth1", "DELETE /containers/web/nics?nic=eth1", ""},
 		{"nic rm web", "", "requires at least 2 arguments"},
-		{"nic wait web", "POST /containers/web/nics/wait", ""},
+		{"nic wait nobody", "", "No such container: nobody"},
+		{"nic wait web --timeout soon", "", "invalid argument"},
 		{"route add web 10.0.0.0/8 via 10.1.0.1", `POST /containers/web/routes {"Words":["add","10.0.0.0/8","via","10.1.0.1"]}`, ""},
 		{"route web replace default via 10.1.0.1", `POST /containers/web/routes {"Words":["replace","default","via","10.1.0.1"]}`, ""},
 		{"route rm web default", `POST /containers/web/routes {"Words":["del","default"]}`, ""},
@@ -36,6 +37,19 @@ func TestNICCommands(t *testing.T) {
 			}
 		case err != nil || !slices.Equal(asked, []string{tt.asked}):
 			t.Errorf("%s: %v\n asked %q\nwant %q", tt.line, err, asked, tt.asked)
+		}
+	}
+}
+
+func TestNICWait(t *testing.T) {
+	for line, want := range map[string]string{
+		"nic wait web":             "POST /containers/web/nics/wait",
+		"nic wait -t 5 web data0":  "POST /containers/web/nics/wait?nic=data0&timeout=5",
+		"nic wait --timeout=0 web": "POST /containers/web/nics/wait?timeout=0",
+	} {
+		asked, _, err := run(t, strings.Fields(line)...)
+		if err != nil || !slices.Equal(asked, []string{"GET /containers/web/nics", want}) {
+			t.Errorf("%s: %v, asked %q", line, err, asked)
 		}
 	}
 }

@@ -23,9 +23,17 @@ const NICAlias = "jackstay-nic:"
 // dropDevices takes away what is not wanted any more, or has another name than
 // wanted. Devices of the host that are not wanted are left to giveBackUnwanted.
 func (v *visit) dropDevices(s *desired.Sandbox) error {
-	links, err := v.devices()
+	links, limits, err := v.devices()
 	if err != nil {
 		return err
+	}
+	for _, l := range limits {
+		if deviceOf(s, strings.TrimPrefix(l.Attrs().Alias, Alias)) != nil {
+			continue
+		}
+		if err := retryDelete(func() error { return v.in.LinkDel(l) }); err != nil {
+			return fmt.Errorf("take away %s: %w", l.Attrs().Name, err)
+		}
 	}
 	for _, l := range links {
 		id := strings.TrimPrefix(l.Attrs().Alias, NICAlias)
@@ -63,18 +71,22 @@ func (v *visit) unwanted(s *desired.Sandbox) ([]*moved, error) {
 	return slices.DeleteFunc(list, func(m *moved) bool { return deviceOf(s, m.NIC) != nil }), err
 }
 
-// devices lists the links inside that carry a NIC's alias.
-func (v *visit) devices() (out []netlink.Link, err error) {
+// devices lists the links inside that carry a NIC's alias, and those that limit
+// what such a NIC gets.
+func (v *visit) devices() (nics, limits []netlink.Link, err error) {
 	var links []netlink.Link
 	if err := retry(func() (err error) { links, err = v.in.LinkList(); return }); err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+		return nil, nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	for _, l := range links {
-		if strings.HasPrefix(l.Attrs().Alias, NICAlias) {
-			out = append(out, l)
+		switch alias := l.Attrs().Alias; {
+		case strings.HasPrefix(alias, NICAlias):
+			nics = append(nics, l)
+		case l.Type() == "ifb" && strings.HasPrefix(alias, Alias):
+			limits = append(limits, l)
 		}
 	}
-	return out, nil
+	return nics, limits, nil
 }
 
 func deviceOf(s *desired.Sandbox, nic string) *desired.Device {
@@ -118,6 +130,10 @@ func (v *visit) ensureDevice(d *desired.Device) error {
 	v.found = v.found || !fresh
 	v.index[d.Name] = l.Attrs().Index
 	v.onParent(d, l.Attrs().ParentIndex)
+	// Before it goes up: not one packet passes without its limit.
+	if err := v.limitDevice(d, l, fresh); err != nil {
+		return err
+	}
 	return v.setInner(inner(d), l, mac, false)
 }
 
@@ -215,6 +231,9 @@ func (v *visit) deviceIntact(d *desired.Device, l netlink.Link) (bool, error) {
 		}
 	}
 	v.onParent(d, a.ParentIndex)
+	if ok, err := v.deviceLimited(d, l); err != nil || !ok {
+		return false, err
+	}
 	mac, err := parseMAC(d.MAC)
 	if err != nil || mac != nil && mac.String() != a.HardwareAddr.String() {
 		return false, err

@@ -141,6 +141,7 @@ func (h *Host) ObserveSandbox(ctx context.Context, want *desired.Sandbox) (bool,
 		}
 		defer in.Close()
 		v := &visit{host: h, in: in, fd: fd, container: want.Container}
+		defer v.close()
 		intact, err = v.intact(want)
 		return err
 	})
@@ -174,7 +175,7 @@ func (v *visit) intact(want *desired.Sandbox) (bool, error) {
 			return false, err
 		}
 	}
-	if have, err := v.devices(); err != nil || len(have) != len(want.Devices) {
+	if have, _, err := v.devices(); err != nil || len(have) != len(want.Devices) {
 		return false, err
 	}
 	if owed, err := v.unwanted(want); err != nil || len(owed) > 0 {
@@ -254,8 +255,8 @@ func (v *visit) addrsThere(l netlink.Link, want []netip.Prefix) (bool, error) {
 // ratesIntact looks at the limits of a host end, and has the watch keep them
 // in sight from then on.
 func (v *visit) ratesIntact(i *desired.Interface, outer netlink.Link) (bool, error) {
-	want := wantedBuckets(i, cmp.Or(i.MTU, outer.Attrs().MTU))
-	have, err := v.host.buckets(outer, i.Endpoint)
+	want := hostBuckets(i, cmp.Or(i.MTU, outer.Attrs().MTU))
+	have, err := v.host.shaper().buckets(outer, i.Endpoint)
 	if err != nil || have != want {
 		return false, err
 	}

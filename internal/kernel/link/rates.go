@@ -16,7 +16,8 @@ import (
 // A container's rates are limited at the host end of its pair, where it can't
 // lift them: what goes in by a token bucket (tc-tbf(8)) on the host end itself,
 // what comes out by one on a device of its own (ifb), to which all that the host
-// end receives is redirected and from where it goes its way.
+// end receives is redirected and from where it goes its way. An interface without
+// a host end is limited inside in the same way, the directions exchanged.
 const (
 	// ratePrefix begins the name of such a device; its endpoint's ID follows.
 	ratePrefix = "ji"
@@ -42,8 +43,20 @@ type bucket struct {
 	queue uint32 // bytes that may wait
 }
 
-// buckets are the two of a host end.
-type buckets struct{ in, out bucket }
+// buckets are the two of a link: one for what it sends, and one for what it gets.
+type buckets struct{ sends, gets bucket }
+
+// shaper limits the links of one network namespace.
+type shaper struct {
+	nl    *netlink.Handle
+	wire  wire
+	known *ledger // of the host's
+	del   func(netlink.Link) error
+}
+
+func (h *Host) shaper() shaper {
+	return shaper{nl: h.nl, wire: h.wire, known: h.known, del: h.deleteFromInside}
+}
 
 // bucketFor gives the bucket of a rate in bits a second on a link. A user counts
 // what programs send and get; the kernel counts frames with all their headers.
@@ -65,40 +78,40 @@ func burstOf(rate uint64, mtu int) uint32 {
 	return uint32(max(rate*burstTime/1000, uint64(burstFrames*(mtu+18))))
 }
 
-func wantedBuckets(i *desired.Interface, mtu int) buckets {
-	return buckets{bucketFor(i.RateIn, mtu), bucketFor(i.RateOut, mtu)}
+// hostBuckets are those of an interface's host end: it sends what goes in.
+func hostBuckets(i *desired.Interface, mtu int) buckets {
+	return buckets{sends: bucketFor(i.RateIn, mtu), gets: bucketFor(i.RateOut, mtu)}
 }
 
 func rateDevice(endpoint string) string { return ratePrefix + short(endpoint) }
 
-// setRates gives a host end its limits and takes away those that are not
-// wanted. A pair made just now that is to have none costs nothing.
-func (h *Host) setRates(i *desired.Interface, outer netlink.Link, mtu int, fresh bool) (buckets, error) {
-	want := wantedBuckets(i, mtu)
+// set gives a link its limits and takes away those that are not wanted. One made
+// just now that is to have none costs nothing.
+func (s shaper) set(l netlink.Link, id string, want buckets, mtu int, fresh bool) error {
 	var have buckets
 	if !fresh {
 		var err error
-		if have, err = h.buckets(outer, i.Endpoint); err != nil {
-			return want, err
+		if have, err = s.buckets(l, id); err != nil {
+			return err
 		}
 	}
-	if want.in != have.in {
-		if err := h.setBucket(outer, want.in, mtu); err != nil {
-			return want, fmt.Errorf("limit what goes in: %w", err)
+	if want.sends != have.sends {
+		if err := s.setBucket(l, want.sends, mtu); err != nil {
+			return fmt.Errorf("limit what %s sends: %w", l.Attrs().Name, err)
 		}
 	}
 	switch {
-	case want.out == have.out && !fresh && want.out == (bucket{}):
-		return want, h.dropRateDevice(i.Endpoint, h.deleteFromInside) // if one was left without its redirection
-	case want.out == have.out:
-		return want, nil
-	case want.out == (bucket{}):
-		return want, h.freeOutgoing(outer, i.Endpoint)
+	case want.gets == have.gets && !fresh && want.gets == (bucket{}):
+		return s.dropDevice(id) // if one was left without its redirection
+	case want.gets == have.gets:
+		return nil
+	case want.gets == (bucket{}):
+		return s.free(l, id)
 	}
-	if err := h.limitOutgoing(outer, i.Endpoint, want.out, mtu); err != nil {
-		return want, fmt.Errorf("limit what comes out: %w", err)
+	if err := s.limitGets(l, id, want.gets, mtu); err != nil {
+		return fmt.Errorf("limit what %s gets: %w", l.Attrs().Name, err)
 	}
-	return want, nil
+	return nil
 }
 
 // setBucket puts a bucket on a link, changes the one it has, where what waits
@@ -107,8 +120,8 @@ func (h *Host) setRates(i *desired.Interface, outer netlink.Link, mtu int, fresh
 // kernel's offloads that was let in when more was held, and comes to the head of
 // the queue now, would wait for ever, and all behind it (net/sched/sch_tbf.c:
 // tbf_change leaves the queue as it is, tbf_dequeue wants tokens for all of it).
-func (h *Host) setBucket(l netlink.Link, b bucket, mtu int) error {
-	have, handle, err := h.bucketOf(l.Attrs().Index)
+func (s shaper) setBucket(l netlink.Link, b bucket, mtu int) error {
+	have, handle, err := s.bucketOf(l.Attrs().Index)
 	if err != nil {
 		return err
 	}
@@ -120,7 +133,7 @@ func (h *Host) setBucket(l netlink.Link, b bucket, mtu int) error {
 	case b == (bucket{}) && handle == 0:
 		return nil
 	case b == (bucket{}):
-		if err := retryDelete(func() error { return h.nl.QdiscDel(q) }); err != nil {
+		if err := retryDelete(func() error { return s.nl.QdiscDel(q) }); err != nil {
 			return fmt.Errorf("take the token bucket off %s: %w", l.Attrs().Name, err)
 		}
 		return nil
@@ -130,44 +143,44 @@ func (h *Host) setBucket(l netlink.Link, b bucket, mtu int) error {
 		q.Handle = rateHandle ^ otherRateHandle ^ handle
 	}
 	q.Buffer = netlink.Xmittime(b.rate, burstOf(b.rate, mtu))
-	return lacks(retry(func() error { return h.nl.QdiscReplace(q) }), "token buckets", "sch_tbf", "CONFIG_NET_SCH_TBF")
+	return lacks(retry(func() error { return s.nl.QdiscReplace(q) }), "token buckets", "sch_tbf", "CONFIG_NET_SCH_TBF")
 }
 
-// limitOutgoing makes the device with its bucket, or corrects it, and then
+// limitGets makes the device with its bucket, or corrects it, and then
 // redirects to it.
-func (h *Host) limitOutgoing(outer netlink.Link, endpoint string, b bucket, mtu int) error {
-	dev, err := h.rateDevice(endpoint)
+func (s shaper) limitGets(l netlink.Link, id string, b bucket, mtu int) error {
+	dev, err := s.device(id)
 	if err != nil {
 		return err
 	}
-	if err := h.setBucket(dev, b, mtu); err != nil {
+	if err := s.setBucket(dev, b, mtu); err != nil {
 		return err
 	}
-	if h.redirected(outer, dev.Attrs().Index) {
+	if s.redirected(l, dev.Attrs().Index) {
 		return nil
 	}
-	return h.redirect(outer, dev.Attrs().Index)
+	return s.redirect(l, dev.Attrs().Index)
 }
 
-// rateDevice finds the endpoint's device or makes it, up and with our alias.
-func (h *Host) rateDevice(endpoint string) (netlink.Link, error) {
+// device finds an endpoint's or NIC's device or makes it, up and with our alias.
+func (s shaper) device(endpoint string) (netlink.Link, error) {
 	name := rateDevice(endpoint)
-	l, err := find(h.nl, name)
+	l, err := find(s.nl, name)
 	if err != nil {
 		return nil, err
 	}
 	if l != nil && !ownRateDevice(l, endpoint) {
 		return nil, errs.New(errs.Conflict,
-			"the host has a %s named %s which is not Jackstay's: delete or rename it (ip link del %s)", l.Type(), name, name)
+			"there is a %s named %s which is not Jackstay's: delete or rename it (ip link del %s)", l.Type(), name, name)
 	}
 	if l == nil {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues = name, 1, 1
-		err := retryAdd(func() error { return h.nl.LinkAdd(&netlink.Ifb{LinkAttrs: attrs}) })
+		err := retryAdd(func() error { return s.nl.LinkAdd(&netlink.Ifb{LinkAttrs: attrs}) })
 		if err := lacks(err, "intermediate functional blocks", "ifb", "CONFIG_IFB"); err != nil {
 			return nil, err
 		}
-		if l, err = find(h.nl, name); err != nil {
+		if l, err = find(s.nl, name); err != nil {
 			return nil, err
 		}
 		if l == nil {
@@ -175,11 +188,13 @@ func (h *Host) rateDevice(endpoint string) (netlink.Link, error) {
 		}
 	}
 	if l.Attrs().Alias == "" || !up(l) {
-		if err := h.wire.apply(setting{index: l.Attrs().Index, alias: Alias + endpoint, up: true}); err != nil {
+		if err := s.wire.apply(setting{index: l.Attrs().Index, alias: Alias + endpoint, up: true}); err != nil {
 			return nil, fmt.Errorf("set up %s: %w", name, err)
 		}
 	}
-	h.known.remember(name, shape{index: l.Attrs().Index, alias: Alias + endpoint, up: true}, "")
+	if s.known != nil {
+		s.known.remember(name, shape{index: l.Attrs().Index, alias: Alias + endpoint, up: true}, "")
+	}
 	return l, nil
 }
 
@@ -190,25 +205,25 @@ func ownRateDevice(l netlink.Link, endpoint string) bool {
 	return l.Type() == "ifb" && (alias == Alias+endpoint || alias == "")
 }
 
-// redirect leads all that the host end receives to the device.
-func (h *Host) redirect(outer netlink.Link, to int) error {
+// redirect leads all that a link receives to the device.
+func (s shaper) redirect(l netlink.Link, to int) error {
 	q := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: outer.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+		LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
 	}}
-	if err := lacks(retryAdd(func() error { return h.nl.QdiscAdd(q) }), "ingress hooks", "sch_ingress", "CONFIG_NET_SCH_INGRESS"); err != nil {
+	if err := lacks(retryAdd(func() error { return s.nl.QdiscAdd(q) }), "ingress hooks", "sch_ingress", "CONFIG_NET_SCH_INGRESS"); err != nil {
 		return err
 	}
 	// One to a device that is gone, or was replaced, drops everything.
-	if err := retryDelete(func() error { return h.nl.FilterDel(redirection(outer, 0)) }); err != nil {
+	if err := retryDelete(func() error { return s.nl.FilterDel(redirection(l, 0)) }); err != nil {
 		return fmt.Errorf("take the old redirection off: %w", err)
 	}
-	return lacks(retry(func() error { return h.nl.FilterAdd(redirection(outer, to)) }),
+	return lacks(retry(func() error { return s.nl.FilterAdd(redirection(l, to)) }),
 		"redirecting packets", "cls_u32 and act_mirred", "CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_MIRRED")
 }
 
-func redirection(outer netlink.Link, to int) *netlink.U32 {
+func redirection(l netlink.Link, to int) *netlink.U32 {
 	f := &netlink.U32{FilterAttrs: netlink.FilterAttrs{
-		LinkIndex: outer.Attrs().Index, Parent: netlink.MakeHandle(0xffff, 0), Priority: ratePriority, Protocol: unix.ETH_P_ALL,
+		LinkIndex: l.Attrs().Index, Parent: netlink.MakeHandle(0xffff, 0), Priority: ratePriority, Protocol: unix.ETH_P_ALL,
 	}}
 	if to != 0 {
 		f.Actions = []netlink.Action{netlink.NewMirredAction(to)}
@@ -216,35 +231,37 @@ func redirection(outer netlink.Link, to int) *netlink.U32 {
 	return f
 }
 
-// freeOutgoing takes the redirection off, and then the device.
-func (h *Host) freeOutgoing(outer netlink.Link, endpoint string) error {
-	if err := retryDelete(func() error { return h.nl.FilterDel(redirection(outer, 0)) }); err != nil {
+// free takes the redirection off, and then the device.
+func (s shaper) free(l netlink.Link, endpoint string) error {
+	if err := retryDelete(func() error { return s.nl.FilterDel(redirection(l, 0)) }); err != nil {
 		return fmt.Errorf("take the redirection off: %w", err)
 	}
-	others, err := h.filters(outer)
+	others, err := s.filters(l)
 	if err != nil {
 		return err
 	}
 	if len(others) == 0 {
 		q := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
-			LinkIndex: outer.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+			LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
 		}}
-		if err := retryDelete(func() error { return h.nl.QdiscDel(q) }); err != nil {
+		if err := retryDelete(func() error { return s.nl.QdiscDel(q) }); err != nil {
 			return fmt.Errorf("take the ingress hook off: %w", err)
 		}
 	}
-	return h.dropRateDevice(endpoint, h.deleteFromInside)
+	return s.dropDevice(endpoint)
 }
 
-// dropRateDevice deletes the endpoint's device, if it has one.
-func (h *Host) dropRateDevice(endpoint string, del func(netlink.Link) error) error {
+// dropDevice deletes an endpoint's or NIC's device, if it has one.
+func (s shaper) dropDevice(endpoint string) error {
 	name := rateDevice(endpoint)
-	h.known.forget(name)
-	l, err := find(h.nl, name)
+	if s.known != nil {
+		s.known.forget(name)
+	}
+	l, err := find(s.nl, name)
 	if err != nil || l == nil || !ownRateDevice(l, endpoint) {
 		return err
 	}
-	if err := del(l); err != nil {
+	if err := s.del(l); err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
 	return nil
@@ -279,15 +296,15 @@ func TryRates() error {
 		return fmt.Errorf("open netlink: %w", err)
 	}
 	defer nl.Close()
-	h := &Host{nl: nl, known: newLedger()}
-	if h.wire, err = dial(); err != nil {
+	s := shaper{nl: nl}
+	if s.wire, err = dial(); err != nil {
 		return err
 	}
-	defer h.wire.close()
-	outer, err := h.rateDevice("0123456789ab") // what it is on matters to none of it
+	defer s.wire.close()
+	on, err := s.device("0123456789ab") // what it is on matters to none of it
 	if err != nil {
 		return err
 	}
 	const mtu = 1500
-	return h.limitOutgoing(outer, "ba9876543210", bucketFor(1e6, mtu), mtu)
+	return s.limitGets(on, "ba9876543210", bucketFor(1e6, mtu), mtu)
 }

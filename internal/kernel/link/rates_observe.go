@@ -12,26 +12,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// buckets gives those of ours that work on a host end: the outgoing one counts
+// buckets gives those of ours that work on a link: that for what it gets counts
 // only if the redirection leads to its device and that is up.
-func (h *Host) buckets(outer netlink.Link, endpoint string) (b buckets, err error) {
-	if b.in, _, err = h.bucketOf(outer.Attrs().Index); err != nil {
+func (s shaper) buckets(l netlink.Link, id string) (b buckets, err error) {
+	if b.sends, _, err = s.bucketOf(l.Attrs().Index); err != nil {
 		return b, err
 	}
-	dev, err := find(h.nl, rateDevice(endpoint))
-	if err != nil || dev == nil || !up(dev) || dev.Attrs().Alias != Alias+endpoint {
+	dev, err := find(s.nl, rateDevice(id))
+	if err != nil || dev == nil || !up(dev) || dev.Attrs().Alias != Alias+id {
 		return b, err
 	}
-	if !h.redirected(outer, dev.Attrs().Index) {
+	if !s.redirected(l, dev.Attrs().Index) {
 		return b, nil
 	}
-	b.out, _, err = h.bucketOf(dev.Attrs().Index)
+	b.gets, _, err = s.bucketOf(dev.Attrs().Index)
 	return b, err
 }
 
-// redirected tells whether our redirection on a host end leads to a device.
-func (h *Host) redirected(outer netlink.Link, to int) bool {
-	list, err := h.filters(outer)
+// redirected tells whether our redirection on a link leads to a device.
+func (s shaper) redirected(l netlink.Link, to int) bool {
+	list, err := s.filters(l)
 	if err != nil {
 		return false // made anew then, which says what is wrong
 	}
@@ -49,8 +49,8 @@ func (h *Host) redirected(outer netlink.Link, to int) bool {
 	return false
 }
 
-func (h *Host) filters(l netlink.Link) (list []netlink.Filter, err error) {
-	err = retry(func() (err error) { list, err = h.nl.FilterList(l, netlink.MakeHandle(0xffff, 0)); return })
+func (s shaper) filters(l netlink.Link) (list []netlink.Filter, err error) {
+	err = retry(func() (err error) { list, err = s.nl.FilterList(l, netlink.MakeHandle(0xffff, 0)); return })
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil // no ingress hook, or a kernel without any
 	}
@@ -66,12 +66,12 @@ func (h *Host) filters(l netlink.Link) (list []netlink.Filter, err error) {
 // leaves out what our own sockets cause. Of a link that is not up it says nothing
 // at all (tc_qdisc_dump_ignore, net/sched/sch_api.c): the acknowledgement ends
 // the waiting, and that of an answer is passed over by the next request.
-func (h *Host) bucketOf(index int) (b bucket, handle uint32, err error) {
+func (s shaper) bucketOf(index int) (b bucket, handle uint32, err error) {
 	var msgs [][]byte
 	err = retry(func() (err error) {
 		req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ECHO|unix.NLM_F_ACK)
 		req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(index), Parent: netlink.HANDLE_ROOT})
-		req.Sockets = h.wire
+		req.Sockets = s.wire
 		msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
 		return err
 	})
@@ -153,7 +153,7 @@ func (h *Host) ratesDiffer(outer netlink.Link, want buckets) bool {
 		return false
 	}
 	id, _ := owner(outer)
-	have, err := h.buckets(outer, id)
+	have, err := h.shaper().buckets(outer, id)
 	return err != nil || have != want
 }
 

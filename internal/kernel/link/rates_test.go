@@ -58,7 +58,12 @@ func sinkAndSource(t *testing.T, h *Host, s *desired.Sandbox) {
 // sandbox from the host during a time.
 func speed(t *testing.T, s *desired.Sandbox, port string, during time.Duration) float64 {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", net.JoinHostPort(addrOf(s), port), 10*time.Second)
+	return speedAt(t, addrOf(s), port, during)
+}
+
+func speedAt(t *testing.T, addr, port string, during time.Duration) float64 {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, port), 10*time.Second)
 	must(t, err)
 	defer c.Close()
 	_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10) // what waits there has not passed
@@ -321,7 +326,7 @@ func TestBucketOfALinkThatIsDown(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() {
 			for range 3 {
-				if b, _, err := h.bucketOf(l.Attrs().Index); err != nil || b != (bucket{}) {
+				if b, _, err := h.shaper().bucketOf(l.Attrs().Index); err != nil || b != (bucket{}) {
 					ended <- fmt.Errorf("%+v, %w", b, err)
 					return
 				}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -51,6 +52,7 @@ func (h *Host) EnsureSandbox(ctx context.Context, s *desired.Sandbox) error {
 		defer in.Close()
 		v := &visit{host: h, in: in, fd: fd, container: s.Container, index: map[string]int{}}
 		defer func() { anew = v.anew }()
+		defer v.close()
 		return v.ensure(s)
 	})
 	announce(anew)
@@ -72,7 +74,11 @@ type visit struct {
 	found     bool                   // an interface was there already, and maybe routes over it
 	fresh     bool                   // one was made
 	addrs     map[int][]netip.Prefix // by interface index, see addrsOf
+	wire      wire                   // the namespace's, see shaper
 }
+
+// close lets go of what the visit opened.
+func (v *visit) close() { v.wire.close() }
 
 func (v *visit) ensure(s *desired.Sandbox) error {
 	if err := v.dropDevices(s); err != nil { // first: another may be given its name
@@ -122,10 +128,11 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	if err != nil {
 		return errs.Wrap(errs.Invalid, err)
 	}
-	master, err := v.host.master(i.Bridge)
+	bridge, err := v.host.bridge(i.Bridge)
 	if err != nil {
 		return err
 	}
+	master := bridge.Attrs().Index
 	if i.OVS {
 		master = 0 // its datapath's, which Open vSwitch sees to
 	}
@@ -142,11 +149,12 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	v.found, v.fresh = v.found || !fresh, v.fresh || fresh
 	v.index[i.Name] = inner.Attrs().Index
 	// Before it goes up: not one packet passes without its limit.
-	rates, err := v.host.setRates(i, outer, cmp.Or(i.MTU, outer.Attrs().MTU), fresh)
-	if err != nil {
+	mtu := cmp.Or(i.MTU, outer.Attrs().MTU)
+	rates := hostBuckets(i, mtu)
+	if err := v.host.shaper().set(outer, i.Endpoint, rates, mtu, fresh); err != nil {
 		return err
 	}
-	if err := v.setOuter(i, outer, master); err != nil {
+	if err := v.setOuter(i, outer, bridge); err != nil {
 		return err
 	}
 	if err := v.setInner(i, inner, mac, fresh); err != nil {
@@ -169,16 +177,28 @@ func (v *visit) ensureInterface(i *desired.Interface) error {
 	return err
 }
 
-// master gives a bridge's index.
-func (h *Host) master(bridge string) (int, error) {
-	l, err := find(h.nl, bridge)
+func (h *Host) bridge(name string) (netlink.Link, error) {
+	l, err := find(h.nl, name)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if l == nil {
-		return 0, errs.New(errs.Unavailable, "network bridge %s is not there", bridge)
+		return nil, errs.New(errs.Unavailable, "network bridge %s is not there", name)
 	}
-	return l.Attrs().Index, nil
+	return l, nil
+}
+
+// portMAC gives the MAC that a host end needs on a bridge, nil for any. A bridge
+// whose MAC nobody chose takes the lowest of its ports' (net/bridge/br_stp_if.c:
+// br_stp_recalculate_bridge_id): a lower one of ours would change it, and
+// whoever knows the old one would send to nobody, for seconds. With the bridge's
+// own the bridge stays as it is.
+func portMAC(bridge netlink.Link) net.HardwareAddr {
+	mac := bridge.Attrs().HardwareAddr
+	if _, ours := owner(bridge); ours || bridge.Type() != "bridge" || len(mac) != 6 || slices.Max(mac) == 0 {
+		return nil
+	}
+	return mac
 }
 
 // pair finds the veth pair, nil if it must be made. Half a pair, or an
@@ -263,15 +283,18 @@ func (v *visit) makePair(i *desired.Interface, mac []byte) (outer, inner netlink
 }
 
 // setOuter names the host end's owner and puts it on its bridge, up.
-func (v *visit) setOuter(i *desired.Interface, outer netlink.Link, master int) error {
-	a := outer.Attrs()
+func (v *visit) setOuter(i *desired.Interface, outer, bridge netlink.Link) error {
+	a, master := outer.Attrs(), bridge.Attrs().Index
+	if i.OVS {
+		master = 0
+	}
 	s := setting{index: a.Index, up: true}
 	same := up(outer)
 	if a.Alias != Alias+i.Endpoint {
 		s.alias, s.noLinkLocal, same = Alias+i.Endpoint, true, false
 	}
 	if master != 0 && a.MasterIndex != master {
-		s.master, same = master, false
+		s.master, s.mac, same = master, portMAC(bridge), false
 	}
 	if i.MTU != 0 && a.MTU != i.MTU {
 		s.mtu, same = i.MTU, false
@@ -336,7 +359,9 @@ func (h *Host) DeleteHostEnd(_ context.Context, name string) error {
 	if endpoint == "" {
 		return nil
 	}
-	return h.dropRateDevice(endpoint, deleteLink)
+	s := h.shaper()
+	s.del = deleteLink
+	return s.dropDevice(endpoint)
 }
 
 // short is how people see an ID.
