@@ -124,10 +124,16 @@ func (e *Engine) UpdateSecurityGroup(ctx context.Context, ref string, ch model.S
 	}
 	err = e.orTakeBack(ctx, snap, f, func(tx *store.Tx) error {
 		now := tx.Snapshot().SecurityGroups[g.ID]
-		if now == nil || !slices.Equal(now.Rules, g.Rules) || now.Description != g.Description {
-			return nil // somebody changed it since: that counts
+		if now == nil {
+			return nil
 		}
-		back := *old
+		back := *now // with what somebody else changed since
+		back.Rules = slices.DeleteFunc(slices.Clone(now.Rules), func(r model.GroupRule) bool {
+			return slices.Contains(g.Rules, r) && !slices.Contains(old.Rules, r)
+		})
+		if now.Description == g.Description {
+			back.Description = old.Description
+		}
 		return tx.PutSecurityGroup(&back)
 	})
 	if err != nil {

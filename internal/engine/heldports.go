@@ -26,7 +26,9 @@ func bindingPairs(s *model.Snapshot, c *model.Container, n *model.Network) []bin
 			for k, ip := range bindingIPs(s, c, n, b) {
 				port := uint16(0)
 				if k > 0 && len(out[i].held) > 0 {
-					port = out[i].held[0].HostPort
+					if port = out[i].held[0].HostPort; port == 0 {
+						continue // not chosen yet, so in no family
+					}
 				}
 				m, ok := have.take(b, ip, port)
 				switch {

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -212,7 +214,13 @@ func TestTakeBackLeavesOthersChanges(t *testing.T) {
 		}, func() error {
 			_, err := r.UpdateSecurityGroup(ctx, "first", model.SecurityGroupChange{Add: []model.GroupRuleRequest{rule("udp 53 0")}})
 			return err
-		}, func(s *model.Snapshot) bool { return len(s.SecurityGroups[s.GroupNames["first"]].Rules) == 3 }},
+		}, func(s *model.Snapshot) bool {
+			var left []string
+			for _, r := range s.SecurityGroups[s.GroupNames["first"]].Rules {
+				left = append(left, fmt.Sprint(r.Proto, r.First))
+			}
+			return slices.Equal(left, []string{"tcp80", "udp53"})
+		}},
 	} {
 		var then error
 		during(func() { then = tc.then() })
