@@ -228,11 +228,15 @@ func (e ending) shut(flow *netlink.ConntrackFlow, to netip.Addr) bool {
 	if !ok || addrOf(flow.Reverse.SrcIP) != to {
 		return false
 	}
-	covers := func(f desired.Flow) bool {
-		num, _ := protoNumber(f.Proto)
-		return f.Proto == "" || num == flow.Forward.Protocol && f.First <= flow.Forward.DstPort && flow.Forward.DstPort <= f.Last
-	}
-	return slices.ContainsFunc(c.gone, covers) && !slices.ContainsFunc(c.stays, covers)
+	is := func(f desired.Flow) bool { return covers(f, flow) }
+	return slices.ContainsFunc(c.gone, is) && !slices.ContainsFunc(c.stays, is)
+}
+
+// covers tells whether a tracked flow, of the same two addresses, is one that f
+// lets be opened.
+func covers(f desired.Flow, flow *netlink.ConntrackFlow) bool {
+	num, _ := protoNumber(f.Proto)
+	return f.Proto == "" || num == flow.Forward.Protocol && f.First <= flow.Forward.DstPort && flow.Forward.DstPort <= f.Last
 }
 
 func addrOf(ip net.IP) netip.Addr {

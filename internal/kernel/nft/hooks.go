@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -39,6 +40,18 @@ const (
 type hooks struct {
 	k   *kernel // nil: there is none
 	err error   // why
+	// warning is err for who asks while the firewall is at work; nil: none.
+	warning atomic.Pointer[string]
+}
+
+// set notes what came of making the table.
+func (h *hooks) set(k *kernel, err error) {
+	h.k, h.err = k, err
+	h.warning.Store(nil)
+	if err != nil {
+		w := fmt.Sprintf("connections through published ports and to outside may be reset by `nft flush ruleset`: %v", err)
+		h.warning.Store(&w)
+	}
 }
 
 // keepHooks makes the table, if it is not there. Without it everything works
@@ -49,7 +62,7 @@ func (f *Firewall) keepHooks() {
 		return
 	}
 	told := f.hooks.err != nil
-	f.hooks.k, f.hooks.err = f.ownHooks()
+	f.hooks.set(f.ownHooks())
 	if f.hooks.err != nil && !told {
 		f.log.Warn("connections through published ports and to outside may be reset by `nft flush ruleset`", "error", f.hooks.err)
 	}
@@ -136,12 +149,11 @@ func (h *hooks) drop() {
 	}
 }
 
-// Warnings says what the kernel lacks for the firewall to do all it can.
+// Warnings says what the kernel lacks for the firewall to do all it can. It waits
+// for nothing.
 func (f *Firewall) Warnings() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.hooks.err == nil {
-		return nil
+	if w := f.hooks.warning.Load(); w != nil {
+		return []string{*w}
 	}
-	return []string{fmt.Sprintf("connections through published ports and to outside may be reset by `nft flush ruleset`: %v", f.hooks.err)}
+	return nil
 }

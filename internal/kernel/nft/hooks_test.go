@@ -188,7 +188,7 @@ func TestHooksRefused(t *testing.T) {
 		}
 	}
 	f, log := quietly(t)
-	f.hooks.err = refusal(hooksName, unix.EOPNOTSUPP)
+	f.hooks.set(nil, refusal(hooksName, unix.EOPNOTSUPP))
 	f.keepHooks()
 	if w := fmt.Sprint(f.Warnings()); f.hooks.k != nil || log.Len() > 0 || !strings.Contains(w, "Linux 5.12") {
 		t.Errorf("made %t, told %q, warns %s", f.hooks.k != nil, log, w)

@@ -20,19 +20,29 @@ import (
 //   - What is no TCP, and was led to a container without a port that is published:
 //     the rules judge the first direction of a flow packet by packet, but a UDP
 //     server may go on answering who may not ask it. (What TCP sends is judged
-//     with each acknowledgement.)
+//     with each acknowledgement.) What may be opened that way stays: it is as the
+//     rules would have it.
 //
-// A flow that is ended though it had begun before begins again with its next
-// packet, in the same way.
+// A flow that is ended though it had begun before begins again with the next
+// packet of who may open it.
 type stray struct {
 	nets  []netip.Prefix // of our networks
 	masq  []netip.Prefix // those that leave with the host's address
 	out   map[netip.Addr]netip.Addr
 	local map[netip.Addr]struct{} // the host's addresses
+	// open is what one container may open on another that has no security group.
+	open map[desired.Pair][]desired.Flow
 }
 
 func strays(fw desired.Firewall) (stray, error) {
 	s := stray{out: fw.FIPOut, local: map[netip.Addr]struct{}{}}
+	s.open = map[desired.Pair][]desired.Flow{}
+	for _, f := range judged(fw) {
+		if _, guarded := fw.Guarded[f.To]; !guarded {
+			p := desired.Pair{From: f.From, To: f.To}
+			s.open[p] = append(s.open[p], f)
+		}
+	}
 	for k := range fw.Hairpin {
 		s.nets = append(s.nets, k.Subnet)
 	}
@@ -71,7 +81,8 @@ func (s stray) has(flow *netlink.ConntrackFlow) bool {
 		return false // translated
 	}
 	if s.ours(to) {
-		return flow.Forward.Protocol != unix.IPPROTO_TCP
+		open := slices.ContainsFunc(s.open[desired.Pair{From: from, To: to}], func(f desired.Flow) bool { return covers(f, flow) })
+		return flow.Forward.Protocol != unix.IPPROTO_TCP && !open
 	}
 	if _, local := s.local[to]; local {
 		return false
