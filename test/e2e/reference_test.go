@@ -148,6 +148,7 @@ func TestBesideDocker(t *testing.T) {
 	host.Join(h, outside, "10.98.0.1/24", "10.98.0.2/24")
 	background(outside, "probe serve outside tcp:9000")
 	d := h.Dir + "/dockerd"
+	h.Sh("echo 0 >/proc/sys/net/ipv4/ip_forward") // a host's own is taken over from the machine; dockerd drops only where it turns it on
 	background(h, "mkdir -p "+d+"; exec dockerd --data-root "+d+"/root --exec-root "+d+"/run -p "+d+"/pid -H unix://"+d+"/sock --storage-driver vfs >"+d+"/log 2>&1")
 	docker := "docker -H unix://" + d + "/sock "
 	h.Eventually(host.Timeout/2, func() error {
