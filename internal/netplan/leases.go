@@ -10,7 +10,7 @@ import (
 
 // leasedRoutes plans the further routes of DHCP leases, those on the link first.
 // What a user decided comes before them, and no server leads away what is for
-// another interface's subnet.
+// another interface's subnet, or takes the place of a default route by halves.
 func leasedRoutes(c *model.Container, s *desired.Sandbox) {
 	for i := range c.NICs {
 		n := &c.NICs[i]
@@ -20,6 +20,9 @@ func leasedRoutes(c *model.Container, s *desired.Sandbox) {
 		for _, r := range n.Lease.Routes {
 			asked := slices.ContainsFunc(c.Routes, func(o model.Route) bool { return o.SamePlace(model.Route{Dst: r.Dst}) })
 			planned := slices.ContainsFunc(s.Routes, func(o desired.Route) bool { return o.Table == 0 && o.Dst == r.Dst })
+			if wide(r.Dst) && defaultBeside(c, s, n.Name) {
+				continue
+			}
 			if asked || planned || ownAddress(s, r.Via) || othersSubnet(s, n.Name, r.Dst) {
 				continue
 			}
@@ -28,6 +31,21 @@ func leasedRoutes(c *model.Container, s *desired.Sandbox) {
 			})
 		}
 	}
+}
+
+// wide tells whether a route stands for a default one: no network is as large,
+// and two of them, or a few more, take everything (CVE-2024-3661). Those for
+// multicast are for nothing else.
+func wide(dst netip.Prefix) bool {
+	return dst.Bits() < 8 && !dst.Addr().IsMulticast()
+}
+
+// defaultBeside tells whether the IPv4 default route is another interface's than
+// the named one, or a user decided on it.
+func defaultBeside(c *model.Container, s *desired.Sandbox, name string) bool {
+	return askedAt(c, s, false) || slices.ContainsFunc(s.Routes, func(r desired.Route) bool {
+		return r.Table == 0 && isDefault(r) && !wantsV6(r) && r.Dev != name
+	})
 }
 
 // othersSubnet tells whether a destination is in a subnet of another interface.

@@ -40,18 +40,18 @@ func (p *plan) findRoutes() {
 	}
 }
 
-// joinedRoutes gives the host routes to the other ends of links between
+// joinedRoutes plans the host routes to the other ends of links between
 // networks: out by the interface that has the address which the link uses, as
 // reverse path filters and guards against spoofing want it. Where the default
-// route leaves by that very interface, it will do.
-func (p *plan) joinedRoutes(c *model.Container, defaults []desired.Route) []desired.Route {
+// route leaves by that very interface, and no other route leads the address
+// away, it will do. A lease's own route to the address gives way, a user's stays.
+func (p *plan) joinedRoutes(c *model.Container, s *desired.Sandbox) {
 	var out []desired.Route
 	add := func(own *model.Endpoint, from, to netip.Addr) {
 		r := desired.Route{
 			Dst: netip.PrefixFrom(to, to.BitLen()), Via: gatewayOf(p.snap.Networks[own.NetworkID], from), Dev: own.Interface,
 		}
-		will := func(d desired.Route) bool { return d.Dev == r.Dev && d.Via == r.Via }
-		if r.Via.IsValid() && !slices.ContainsFunc(defaults, will) && !slices.Contains(out, r) {
+		if r.Via.IsValid() && !goesAnyway(s, r) && !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}
@@ -68,7 +68,28 @@ func (p *plan) joinedRoutes(c *model.Container, defaults []desired.Route) []desi
 		}
 	}
 	slices.SortFunc(out, func(a, b desired.Route) int { return a.Dst.Addr().Compare(b.Dst.Addr()) })
-	return out
+	s.Routes = slices.DeleteFunc(s.Routes, func(r desired.Route) bool {
+		return r.Table == 0 && !r.Asked && slices.ContainsFunc(out, func(o desired.Route) bool { return samePlace(o, r) })
+	})
+	s.Routes = append(s.Routes, out...)
+}
+
+// goesAnyway tells whether what is for a host route's address goes its way
+// without it, or where a user has decided for just this address.
+func goesAnyway(s *desired.Sandbox, host desired.Route) bool {
+	goes, away := false, othersSubnet(s, host.Dev, host.Dst)
+	for _, r := range s.Routes {
+		switch {
+		case !covers(r, host):
+		case r.Asked && r.Dst == host.Dst:
+			return true
+		case r.Dev == host.Dev && r.Via == host.Via && !forbids(r):
+			goes = true
+		default:
+			away = true
+		}
+	}
+	return goes && !away
 }
 
 // aliases gives the link aliases of a container, on every network.

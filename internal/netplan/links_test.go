@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackstay/jackstay/internal/desired"
@@ -130,5 +131,69 @@ func TestPlannerKnowsJoinedLinks(t *testing.T) {
 		if routed != slices.Contains([]int{1, 2, 4}, i) {
 			t.Errorf("step %d: the target has a route: %t", i, routed)
 		}
+	}
+}
+
+// Links between networks have a way of their own wherever a NIC, a lease or a
+// user's route leads elsewhere, and none where that is for the very address.
+func TestJoinedLinksLedAway(t *testing.T) {
+	p, a := netip.MustParsePrefix, netip.MustParseAddr
+	nic := func(n model.NIC) func(*model.Container) {
+		n.ID, n.Kind, n.Name, n.On = "1", model.NICBridge, "eth1", "br1"
+		return func(c *model.Container) { c.NICs = []model.NIC{n} }
+	}
+	asked := func(r model.Route) func(*model.Container) {
+		return func(c *model.Container) { c.Routes = []model.Route{r} }
+	}
+	leased := func(dst ...string) func(*model.Container) {
+		l := &model.DHCPLease{Address: p("192.168.4.2/24"), Held: true}
+		for _, d := range dst {
+			l.Routes = append(l.Routes, model.LeasedRoute{Dst: p(d), Via: a("192.168.4.1")})
+		}
+		return nic(model.NIC{DHCP: true, Lease: l})
+	}
+	host := "10.2.0.2/32 via 10.1.0.1 eth0"
+	for _, tt := range []struct {
+		name string
+		set  func(c *model.Container)
+		want string // the routes of the main table into the target's network
+	}{
+		{"the default route is a NIC's", nic(model.NIC{Addrs: []netip.Prefix{p("192.168.4.2/24")}, Gateways: []netip.Addr{a("192.168.4.1")}}), host},
+		{"a NIC without a router", nic(model.NIC{Addrs: []netip.Prefix{p("192.168.4.2/24")}}), ""},
+		{"a NIC's own subnet", nic(model.NIC{Addrs: []netip.Prefix{p("10.2.0.9/16")}}), host},
+		{"a lease's route", leased("10.2.0.0/16"), "10.2.0.0/16 via 192.168.4.1 eth1;" + host},
+		{"a lease's route past it", leased("10.3.0.0/16"), "10.3.0.0/16 via 192.168.4.1 eth1"},
+		{"a lease's halves", leased("0.0.0.0/1", "128.0.0.0/1"), ""},
+		{"a lease's route to it", leased("10.2.0.2/32"), host},
+		{"a lease's routes to it and around", leased("10.2.0.2/32", "10.0.0.0/8"), "10.0.0.0/8 via 192.168.4.1 eth1;" + host},
+		{"a user's default route", asked(model.Route{Via: a("10.1.0.9")}), host},
+		{"none", asked(model.Route{Deleted: true}), host},
+		{"a user's route", asked(model.Route{Dst: p("10.2.0.0/16"), Via: a("10.1.0.9")}), "10.2.0.0/16 via 10.1.0.9 ;" + host},
+		{"a user's blackhole", asked(model.Route{Dst: p("10.2.0.0/16"), Type: "blackhole"}), "10.2.0.0/16 via invalid IP ;" + host},
+		{"a user's route to it", asked(model.Route{Dst: p("10.2.0.2/32"), Via: a("10.1.0.9")}), "10.2.0.2/32 via 10.1.0.9 "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			w.network("f", "front", "10.1.0.0/24")
+			w.network("b", "back", "10.2.0.0/24")
+			c, d := w.container("aaaaaaaaaaaa", "c"), w.container("bbbbbbbbbbbb", "d")
+			w.join(c, "f", "10.1.0.2")
+			w.join(d, "b", "10.2.0.2")
+			for _, ends := range [][2]*model.Container{{c, d}, {d, c}} { // of both ends of a link
+				clear(w.Links)
+				w.link(ends[0], ends[1], "", "store")
+				c.NICs, c.Routes = nil, nil
+				tt.set(c)
+				var got []string
+				for _, r := range Plan(w.snapshot(), facts()).Sandboxes[c.ID].Routes {
+					if r.Table == 0 && r.Dst.IsValid() {
+						got = append(got, r.Dst.String()+" via "+r.Via.String()+" "+r.Dev)
+					}
+				}
+				if strings.Join(got, ";") != tt.want {
+					t.Errorf("link from %s: routes %q, want %q", ends[0].Name, got, tt.want)
+				}
+			}
+		})
 	}
 }

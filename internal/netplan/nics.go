@@ -100,34 +100,6 @@ func nicExit(c *model.Container, eps []*model.Endpoint, v6, leased bool) (out ex
 	return out
 }
 
-// Where the answers of an address are routed by a table of its interface's own:
-// such tables are numbered from here on, and their rules stand before the main
-// table's.
-const (
-	sourceTable    = 7400
-	sourcePriority = 32700
-)
-
-// sourceRoutes has an endpoint's own address answer through its own interface,
-// where the main table leads elsewhere: the second interface on a network, and
-// the one that would hold the default route if a NIC did not.
-func (p *plan) sourceRoutes(s *desired.Sandbox, e *model.Endpoint, v6 bool) {
-	a, n := inside(e, v6), p.snap.Networks[e.NetworkID]
-	if !a.IsValid() || !bridged(n) {
-		return
-	}
-	table := sourceTable + e.Order
-	s.Rules = append(s.Rules, desired.Rule{Priority: sourcePriority, V6: v6, From: netip.PrefixFrom(a, a.BitLen()), Table: table})
-	subnet := e.IPv4
-	if v6 {
-		subnet = e.IPv6
-	}
-	s.Routes = append(s.Routes, desired.Route{Dst: subnet.Masked(), Dev: e.Interface, Src: a, Table: table})
-	if gw := gatewayOf(n, a); gw.IsValid() && !n.Internal {
-		s.Routes = append(s.Routes, desired.Route{Via: gw, Dev: e.Interface, Table: table})
-	}
-}
-
 // onePerLink are the settings of an interface that shares its subnet with
 // another: it answers for its own addresses only, so that neighbours find each
 // of them behind its own MAC (ip-sysctl: arp_ignore, arp_announce).
@@ -144,7 +116,7 @@ func onePerLink(s *desired.Sandbox, names ...string) {
 }
 
 // twins plans what further interfaces on one network need.
-func (p *plan) twins(s *desired.Sandbox, eps []*model.Endpoint) {
+func (p *plan) twins(c *model.Container, eps []*model.Endpoint, s *desired.Sandbox, main []desired.Route) {
 	for _, e := range eps {
 		if !e.Extra {
 			continue
@@ -157,7 +129,15 @@ func (p *plan) twins(s *desired.Sandbox, eps []*model.Endpoint) {
 		}
 		onePerLink(s, names...)
 		for _, v6 := range [...]bool{false, true} {
-			p.sourceRoutes(s, e, v6)
+			n, a := p.snap.Networks[e.NetworkID], inside(e, v6)
+			if !a.IsValid() || !bridged(n) {
+				continue
+			}
+			gw := gatewayOf(n, a)
+			if n.Internal {
+				gw = netip.Addr{}
+			}
+			p.sourceRoutes(c, eps, s, e, gw, main, v6)
 		}
 	}
 }

@@ -58,8 +58,12 @@ func TestNICs(t *testing.T) {
 	}
 	// The NIC's gateway takes the network's place, whose address answers by a
 	// table of its own. The lease's takes nobody's.
-	if r := box.Routes[len(box.Routes)-1]; r != (desired.Route{Via: a("192.168.4.1"), Dev: "eth1"}) {
-		t.Errorf("routes %+v", box.Routes)
+	if want := []desired.Route{
+		{Via: a("192.168.4.1"), Dev: "eth1"},
+		{Dst: p("10.1.0.0/24"), Dev: "eth0", Src: a("10.1.0.2"), Table: sourceTable},
+		{Via: a("10.1.0.1"), Dev: "eth0", Table: sourceTable},
+	}; !slices.Equal(box.Routes, want) {
+		t.Errorf("routes %+v, want %+v", box.Routes, want)
 	}
 	if want := []desired.Rule{{Priority: sourcePriority, From: p("10.1.0.2/32"), Table: sourceTable}}; !slices.Equal(box.Rules, want) {
 		t.Errorf("rules %+v, want %+v", box.Rules, want)

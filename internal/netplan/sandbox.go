@@ -55,10 +55,12 @@ func (p *plan) makeSandbox(c *model.Container) (*desired.Sandbox, *desired.View)
 	nics(c, s)
 	p.waysOut(c, eps, s)
 	leasedRoutes(c, s)
-	s.Routes = append(s.Routes, p.joinedRoutes(c, s.Routes)...)
-	p.twins(s, eps)
 	askedRoutes(c, s)
-	sharedSegments(c, s)
+	p.joinedRoutes(c, s)
+	main := s.Routes
+	p.answersAside(c, eps, s, main)
+	p.twins(c, eps, s, main)
+	sharedSegments(c, s, main)
 	s.TC = c.TC
 	if networks > 0 {
 		s.Resolver, s.ResolverVia = resolver, resolver
@@ -91,9 +93,6 @@ func (p *plan) waysOut(c *model.Container, eps []*model.Endpoint, s *desired.San
 	for _, v6 := range [...]bool{false, true} {
 		e, via := p.gateway(c, eps, v6)
 		out := nicExit(c, eps, v6, false)
-		if out.dev != "" && e != nil && e.Interface != out.dev {
-			p.sourceRoutes(s, e, v6) // for the answers of its published ports
-		}
 		switch {
 		case askedAt(c, s, v6):
 			continue

@@ -67,23 +67,28 @@ func TestSharedSegments(t *testing.T) {
 			{Dst: p("fd00::/64"), Dev: "one", Src: a("fd00::1"), Table: one},
 			{Via: a("192.168.4.250"), Dev: "one", Table: one},
 			{Dst: p("10.70.0.0/16"), Via: a("192.168.4.251"), Dev: "one", Metric: 5, Table: one},
+			{Dst: p("10.73.0.0/16"), Type: "blackhole", Table: one, Asked: true},
 		}},
 		two: {[]string{"192.168.4.3/32"}, []desired.Route{
 			{Dst: p("192.168.4.0/24"), Dev: "two", Src: a("192.168.4.3"), Table: two},
 			{Via: a("192.168.4.250"), Dev: "two", Table: two},
 			{Dst: p("10.70.0.0/16"), Via: a("192.168.4.251"), Dev: "two", Metric: 5, Table: two},
+			{Dst: p("10.73.0.0/16"), Type: "blackhole", Table: two, Asked: true},
 			{Dst: p("10.74.0.0/16"), Dev: "two", Table: two},
 		}},
 		far: {[]string{"192.168.9.1/32"}, []desired.Route{
 			{Dst: p("192.168.9.0/24"), Dev: "far", Src: a("192.168.9.1"), Table: far},
 			{Dst: p("10.71.0.0/16"), Via: a("192.168.9.9"), Dev: "far", Table: far},
+			{Dst: p("10.73.0.0/16"), Type: "blackhole", Table: far, Asked: true},
 		}},
 		wan1: {[]string{"10.9.0.1/32"}, []desired.Route{
 			{Dst: p("10.9.0.0/24"), Dev: "wan1", Src: a("10.9.0.1"), Table: wan1},
 			{Via: a("10.9.0.254"), Dev: "wan1", Table: wan1},
+			{Dst: p("10.73.0.0/16"), Type: "blackhole", Table: wan1, Asked: true},
 		}},
 		wan2: {[]string{"10.9.0.2/32"}, []desired.Route{
 			{Dst: p("10.9.0.0/24"), Dev: "wan2", Src: a("10.9.0.2"), Table: wan2},
+			{Dst: p("10.73.0.0/16"), Type: "blackhole", Table: wan2, Asked: true},
 		}},
 	} {
 		if !slices.Equal(rules[table], want.rules) || !slices.Equal(routes[table], want.routes) {
