@@ -324,3 +324,39 @@ func TestFailedLinkIsTakenBack(t *testing.T) {
 	}
 	r.noLeaks(t)
 }
+
+// What is exposed because it is published is exposed for as long, wherever the
+// port goes; what was exposed before stays so.
+func TestExposedWhilePublished(t *testing.T) {
+	r := newWorld(t).engine()
+	ctx := t.Context()
+	web := r.runContainer(t, "web", "serve", publish("", 8080, 0, 80))
+	next := r.runContainer(t, "next", "serve")
+	exposed := func(id string) string {
+		var out []string
+		for _, p := range r.Snapshot().Containers[id].Config.ExposedPorts {
+			out = append(out, p.String())
+		}
+		return strings.Join(out, " ")
+	}
+	first, other := exposed(web), exposed(next)
+	step := func(what string, err error, wantWeb, wantNext string) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if exposed(web) != strings.TrimSpace(wantWeb) || exposed(next) != strings.TrimSpace(wantNext) {
+			t.Errorf("%s: web exposes %q, want %q; next %q, want %q", what, exposed(web), wantWeb, exposed(next), wantNext)
+		}
+	}
+	_, err := r.AddPorts(ctx, "web", []model.PortBinding{binding("", 9001, 0, 9000), binding("", 9002, 0, 9000), binding("", 9003, 0, 80)})
+	step("added", err, first+" 9000/tcp", other)
+	take := func(port uint16) error {
+		return r.RemovePorts(ctx, "web", []model.PublishedPort{{From: port, To: port, Proto: "tcp"}})
+	}
+	step("one of two gone", take(9001), first+" 9000/tcp", other)
+	step("swapped", r.Swap(ctx, "web", "next"), first, strings.TrimSpace(other+" 80/tcp 9000/tcp"))
+	step("swapped back", r.Swap(ctx, "next", "web"), first+" 9000/tcp", other)
+	step("both gone", take(9002), first, other)
+	step("exposed at create", take(8080), first, other)
+}

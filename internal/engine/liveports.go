@@ -88,11 +88,7 @@ func (a *addition) put(tx *store.Tx) error {
 		}
 	}
 	next.Host.PortBindings = append(slices.Clone(c.Host.PortBindings), a.bindings...)
-	next.Config.ExposedPorts = slices.Clone(c.Config.ExposedPorts)
-	for _, b := range a.bindings { // a published port is exposed, as at create
-		next.Config.ExposedPorts = append(next.Config.ExposedPorts, b.Port)
-	}
-	next.Config.ExposedPorts = model.SortPorts(next.Config.ExposedPorts)
+	expose(&next, a.bindings)
 	if c.Active {
 		if a.added, err = a.pick(s, c, n); err != nil {
 			return err
@@ -149,7 +145,8 @@ func (a *addition) chooseOthers() bool {
 
 // undo takes an addition out of a container's record.
 func (a *addition) undo(c *model.Container) error {
-	c.Host.PortBindings, c.Config.ExposedPorts, c.Remembered = a.before.Host.PortBindings, a.before.Config.ExposedPorts, a.before.Remembered
+	c.Host.PortBindings, c.Remembered = a.before.Host.PortBindings, a.before.Remembered
+	c.Config.ExposedPorts, c.Opened = a.before.Config.ExposedPorts, a.before.Opened
 	c.Ports = slices.DeleteFunc(slices.Clone(c.Ports), func(m model.PortMapping) bool { return slices.Contains(a.added, m) })
 	return nil
 }
@@ -246,7 +243,40 @@ func withoutPorts(s *model.Snapshot, c *model.Container, n *model.Network, ports
 	held := func(m model.PortMapping) bool { return dropped[m.Key()] }
 	c.Ports = slices.DeleteFunc(slices.Clone(c.Ports), held)
 	c.Remembered = slices.DeleteFunc(slices.Clone(c.Remembered), held)
+	unexpose(c)
 	return out, nil
+}
+
+// expose makes a container expose what it publishes, as at create.
+func expose(c *model.Container, bindings []model.PortBinding) {
+	c.Config.ExposedPorts, c.Opened = slices.Clone(c.Config.ExposedPorts), slices.Clone(c.Opened)
+	exposed := make(map[model.Port]bool, len(c.Config.ExposedPorts))
+	for _, p := range c.Config.ExposedPorts {
+		exposed[p] = true
+	}
+	for _, b := range bindings {
+		if !exposed[b.Port] {
+			exposed[b.Port] = true
+			c.Config.ExposedPorts, c.Opened = append(c.Config.ExposedPorts, b.Port), append(c.Opened, b.Port)
+		}
+	}
+	c.Config.ExposedPorts = model.SortPorts(c.Config.ExposedPorts)
+}
+
+// unexpose ends that for what is published no more: links and floating IPs open
+// what a container exposes, and what was opened with a port closes with it. What
+// was exposed when the container was created stays so.
+func unexpose(c *model.Container) {
+	published := make(map[model.Port]bool, len(c.Host.PortBindings))
+	for _, b := range c.Host.PortBindings {
+		published[b.Port] = true
+	}
+	closed := map[model.Port]bool{}
+	c.Opened = slices.DeleteFunc(slices.Clone(c.Opened), func(p model.Port) bool {
+		closed[p] = !published[p]
+		return closed[p]
+	})
+	c.Config.ExposedPorts = slices.DeleteFunc(slices.Clone(c.Config.ExposedPorts), func(p model.Port) bool { return closed[p] })
 }
 
 // unrollPublishAll writes what -P asks for as single bindings, so that one can

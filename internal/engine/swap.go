@@ -114,14 +114,22 @@ func newSwap(s *model.Snapshot, from, to, oldRef, newRef string) (*swap, error) 
 			return nil, err
 		}
 	}
+	if len(sw.endpoints)+len(sw.links)+len(sw.fips) == 0 && !publishes(a) {
+		return nil, errs.New(errs.Invalid,
+			"containers %s and %s have nothing to swap: they are on no common network, and %s has no published port, floating IP or link to it", a.Name, b.Name, a.Name)
+	}
 	return sw, nil
+}
+
+func publishes(c *model.Container) bool {
+	return len(c.Ports) > 0 || len(c.Host.PortBindings) > 0 || c.Host.PublishAllPorts
 }
 
 // movePorts makes new records: the host ports held now move with their bindings.
 func (sw *swap) movePorts(s *model.Snapshot, a, b *model.Container) error {
 	old, next := *a, *b
 	sw.from, sw.to = &old, &next
-	if len(a.Ports) == 0 && len(a.Host.PortBindings) == 0 && !a.Host.PublishAllPorts {
+	if !publishes(a) {
 		return nil
 	}
 	if _, err := publishingNetwork(s, b); err != nil {
@@ -135,12 +143,9 @@ func (sw *swap) movePorts(s *model.Snapshot, a, b *model.Container) error {
 	next.Host.PortBindings = append(slices.Clone(b.Host.PortBindings), old.Host.PortBindings...)
 	next.Ports = append(slices.Clone(b.Ports), a.Ports...)
 	next.Remembered = slices.Clone(next.Ports)
-	next.Config.ExposedPorts = slices.Clone(b.Config.ExposedPorts)
-	for _, p := range old.Host.PortBindings {
-		next.Config.ExposedPorts = append(next.Config.ExposedPorts, p.Port)
-	}
-	next.Config.ExposedPorts = model.SortPorts(next.Config.ExposedPorts)
+	expose(&next, old.Host.PortBindings)
 	old.Host.PortBindings, old.Ports, old.Remembered = nil, nil, nil
+	unexpose(&old)
 	return nil
 }
 
@@ -271,7 +276,7 @@ func (sw *swap) undo(tx *store.Tx) error {
 		}
 		back := *now
 		back.Host.PortBindings, back.Host.PublishAllPorts = was.Host.PortBindings, was.Host.PublishAllPorts
-		back.Ports, back.Remembered, back.Config.ExposedPorts = was.Ports, was.Remembered, was.Config.ExposedPorts
+		back.Ports, back.Remembered, back.Config.ExposedPorts, back.Opened = was.Ports, was.Remembered, was.Config.ExposedPorts, was.Opened
 		cs = append(cs, &back)
 	}
 	var eps []*model.Endpoint

@@ -33,6 +33,9 @@ type Container struct {
 	// those it last held, to be taken again if they are free.
 	Ports      []PortMapping
 	Remembered []PortMapping
+	// Opened are those of Config.ExposedPorts that it exposes only because they
+	// were published since it was created: they are exposed for as long.
+	Opened []Port `json:",omitempty"`
 
 	// SecurityGroups are the IDs of the groups whose rules say who may open
 	// connections to it; none: everybody who reaches it.

@@ -159,6 +159,9 @@ func TestFIPExposeOnly(t *testing.T) {
 	ports(fip, []string{fip + ":8000"}, shut)
 	h.J("port", "add", "web", "9001:8001")
 	ports(fip, []string{fip + ":8000", fip + ":8001"}, []string{fip + ":9001"})
+	h.J("port", "rm", "web", "9001") // what it opened closes with it
+	ports(fip, []string{fip + ":8000"}, shut)
+	h.J("port", "add", "web", "9001:8001")
 	if got := h.J("inspect", "-f", "{{.NetworkSettings.FloatingIP.ExposeOnly}}", "web"); got != "true" {
 		t.Errorf("inspect: %s", got)
 	}

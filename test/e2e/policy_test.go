@@ -56,6 +56,16 @@ func TestDenyingNetwork(t *testing.T) {
 	if got := get(h, "other-vault", "store:8000"); got != "db-vault" {
 		t.Errorf("along a link added live: %q", got)
 	}
+	// A port published meanwhile is open along it for as long.
+	db := h.IP("db-vault", "vault")
+	h.J("port", "add", "db-vault", "8099:8001")
+	if r := h.TryJ("exec", "other-vault", "probe", "get", "tcp:"+db+":8001", "5s"); !strings.Contains(r.Stderr, "connection refused") { // nobody listens there
+		t.Errorf("a port published meanwhile: %+v", r)
+	}
+	h.J("port", "rm", "db-vault", "8099")
+	if r := h.TryJ("exec", "other-vault", "probe", "get", "tcp:"+db+":8001", "5s"); !strings.Contains(r.Stderr, "no route to host") {
+		t.Errorf("a port taken back: %+v", r)
+	}
 	h.J("run", "-d", "--name", "stream", "--net", "vault", "--expose", "8001", "busybox", "probe", "source", "8001")
 	h.J("link", "add", "other-vault", "stream")
 	h.Eventually(5*time.Second, func() error { // started is not yet listening
