@@ -39,7 +39,7 @@ func try(h *host.Host, steps []step) {
 }
 
 // retry lets a line wait for a server that is started and not yet listening.
-const retry = `retry() { for i in 1 2 3 4 5 6 7 8 9; do "$@" 2>/dev/null && return; sleep 0.3; done; "$@"; }
+const retry = `retry() { for i in $(seq 30); do "$@" 2>/dev/null && return; sleep 0.3; done; "$@"; }
 `
 
 const id64 = `[0-9a-f]{64}`
@@ -118,14 +118,14 @@ func TestDockerLifecycle(t *testing.T) {
 		{line: `docker exec -e X=1 -u nobody -w /tmp db sh -c 'echo $X $(id -un) $(pwd)'`, want: `1 nobody /tmp`},
 		{line: `docker exec -u 7:8 db id`, want: `uid=7 gid=8 groups=8`},
 		{line: `echo hello | docker exec -i db cat`, want: `hello`},
-		{line: `docker exec -d db sh -c 'echo done >/made' && sleep 0.3 && docker exec db cat /made`, want: `done`},
+		{line: `docker exec -d db sh -c 'echo done >/made' && retry docker exec db cat /made`, want: `done`},
 		{line: `docker exec db nothing`, code: 127, says: `exec: "nothing": executable file not found in $PATH`},
 		{line: `docker exec db /etc`, code: 126, says: `permission denied`},
 		{line: `docker exec db sh -c 'exit 3'`, code: 3},
 		{line: `docker exec idle true`, code: 1, says: `is not running`},
 		{line: `docker exec --privileged db grep CapEff /proc/self/status`, want: `CapEff:\s+000001[0-9a-f]{10}`},
 		{line: `script -qec 'docker exec -it db tty' /dev/null </dev/null`, want: `.*/dev/pts/\d+`},
-		{line: `script -qec 'stty rows 33 cols 77; docker exec -it db sh -c "sleep 0.2; stty size"' /dev/null </dev/null`, want: `.*33 77`},
+		{line: `script -qec 'stty rows 33 cols 77; docker exec -it db sh -c "for i in \$(seq 50); do stty size | grep 33.77 && break; sleep 0.1; done"' /dev/null </dev/null`, want: `.*33 77`},
 
 		// update.
 		{line: `docker update --memory 64m --memory-swap 64m --cpus 0.5 --pids-limit 50 --restart unless-stopped db`, want: `db`},
@@ -189,11 +189,11 @@ func TestDockerAttach(t *testing.T) {
 	}
 	const ctrlPQ = `printf "\020\021"`
 	try(h, []step{
-		{line: tty(`printf "echo sum is \$((20+22))\n"; sleep 0.3; `+ctrlPQ, `docker run -it --name sh busybox sh`), want: `.*sum is 42.*`},
+		{line: tty(`printf "echo sum is \$((20+22))\n"; sleep 1; `+ctrlPQ, `docker run -it --name sh busybox sh`), want: `.*sum is 42.*`},
 		{line: `docker inspect -f '{{.State.Running}} {{.Config.Tty}} {{.Config.OpenStdin}}' sh`, want: `true true true`},
-		{line: tty(`printf "echo sum is \$((40+2))\n"; sleep 0.3; printf "\001x"`, `docker attach --detach-keys ctrl-a,x sh`), want: `.*sum is 42.*read escape sequence`},
+		{line: tty(`printf "echo sum is \$((40+2))\n"; sleep 1; printf "\001x"`, `docker attach --detach-keys ctrl-a,x sh`), want: `.*sum is 42.*read escape sequence`},
 		{line: `docker inspect -f '{{.State.Running}}' sh`, want: `true`},
-		{line: tty(`printf "tty\n"; sleep 0.3; `+ctrlPQ, `docker exec -it sh sh`), want: `.*/dev/pts/.*`},
+		{line: tty(`printf "tty\n"; sleep 1; `+ctrlPQ, `docker exec -it sh sh`), want: `.*/dev/pts/.*`},
 		{line: tty(`printf "exit 4\n"`, `docker attach sh; echo code $?`), want: `.*code 4`},
 		// Without a terminal: output from now on, and the exit code at the end.
 		{line: `docker run -d --name talk busybox sh -c 'sleep 2; echo late; echo words >&2; exit 6'`, want: id64},
@@ -205,7 +205,7 @@ func TestDockerAttach(t *testing.T) {
 		{line: `docker logs -f slow`, want: "1\n2\n3"},
 		{line: `docker run --rm -a stderr busybox sh -c 'echo out; echo err >&2'`, says: "err\n"},
 		// Signals typed at the client reach the container.
-		{line: `docker run --name int busybox sh -c 'trap "exit 8" INT; while :; do sleep 0.1; done' & sleep 1.5; kill -INT $!; wait $!`, code: 8},
+		{line: `docker run --name int busybox sh -c 'trap "exit 8" INT; echo ready; while :; do sleep 0.1; done' & for i in $(seq 100); do docker logs int 2>/dev/null | grep -q ready && break; sleep 0.1; done; kill -INT $!; wait $!`, code: 8, want: `ready`},
 	})
 }
 
@@ -293,7 +293,7 @@ func TestDockerSystem(t *testing.T) {
 		{line: `docker system df --format '{{.Type}} {{.TotalCount}} {{.Active}}'`, want: "Images 1 1\nContainers 1 1\nLocal Volumes 1 0\nBuild Cache 0 0"},
 		{line: `docker system df -v`, want: `.*busybox.*sleep 1000.*vol .*`},
 		{line: `docker rm -f web`, want: `web`},
-		{line: `docker run -d busybox true; docker network create gone; sleep 0.3; docker system prune -f --volumes`, want: `.*Deleted Containers:.*Deleted Networks:\ngone.*Total reclaimed space:.*`},
+		{line: `docker wait $(docker run -d busybox true); docker network create gone; docker system prune -f --volumes`, want: `.*Deleted Containers:.*Deleted Networks:\ngone.*Total reclaimed space:.*`},
 		{line: `docker image prune -af`, want: `Deleted Images:\nuntagged: busybox:latest\ndeleted: sha256:` + id64 + `.*Total reclaimed space: [0-9.]+MB`},
 		{line: `docker images -q`},
 	})
