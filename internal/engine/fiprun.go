@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/jackstay/jackstay/internal/errs"
@@ -53,12 +54,12 @@ func (n *newFIP) put(tx *store.Tx, c *model.Container) error {
 		if err := tx.FIPsLeft(1); err != nil {
 			return err
 		}
-		free, err := freeFIPs(tx.All(), n.used, 1)
+		free, err := n.free(tx, c)
 		if err != nil {
 			return err
 		}
-		m.ref = free[0].ID()
-		if err := tx.PutFIP(free[0]); err != nil {
+		m.ref = free.ID()
+		if err := tx.PutFIP(free); err != nil {
 			return err
 		}
 	}
@@ -74,6 +75,25 @@ func (n *newFIP) put(tx *store.Tx, c *model.Container) error {
 		return tx.PutFIP(&auto)
 	}
 	return nil
+}
+
+// free picks an address of a family that the container has one of.
+func (n *newFIP) free(tx *store.Tx, c *model.Container) (*model.FloatingIP, error) {
+	from := *tx.All()
+	if len(from.FIPPools) > 0 && !hasFamily(tx.Snapshot(), c, true) {
+		from.FIPPools = maps.Clone(from.FIPPools)
+		maps.DeleteFunc(from.FIPPools, func(_ string, p *model.FIPPool) bool { return p.Prefix.Addr().Is6() })
+		free, err := freeFIPs(&from, n.used, 1)
+		if err != nil { // also if there are pools of IPv6 only
+			return nil, errs.New(errs.Unavailable, "no free floating IP of IPv4, and container %s has no IPv6: release one, add a pool of IPv4, or put the container on a network made with --ipv6", c.Name)
+		}
+		return free[0], nil
+	}
+	free, err := freeFIPs(&from, n.used, 1)
+	if err != nil {
+		return nil, err
+	}
+	return free[0], nil
 }
 
 // tell records the events.
