@@ -418,6 +418,9 @@ func (e *Engine) NameFIP(_ context.Context, ref, name string) error {
 	if _, err := netip.ParseAddr(name); name != "" && (err == nil || !fipName.MatchString(name)) {
 		return errs.New(errs.Invalid, "invalid floating IP name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed, and no address", name)
 	}
+	if name == fipAuto {
+		return errs.New(errs.Invalid, "invalid floating IP name %q: --fip %[1]s means a new one, so none can be called that", name)
+	}
 	var f model.FloatingIP
 	_, err := e.store.Update(func(tx *store.Tx) error {
 		old, err := findFIP(tx.Snapshot(), ref)

@@ -196,3 +196,15 @@ func TestAttachFIP(t *testing.T) {
 		t.Errorf("a taken address: %v", err)
 	}
 }
+
+// What --fip auto means, no floating IP is called.
+func TestNoFIPIsCalledAuto(t *testing.T) {
+	r := fipRig(t, "203.0.113.16/30")
+	fip := r.fips(t, 1)
+	if err := r.NameFIP(t.Context(), fip, "auto"); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), `invalid floating IP name "auto"`) {
+		t.Errorf("named auto: %v", err)
+	}
+	if err := r.NameFIP(t.Context(), fip, "automatic"); err != nil || r.Snapshot().FIPs[fip].Name != "automatic" {
+		t.Errorf("named automatic: %v", err)
+	}
+}
