@@ -80,20 +80,18 @@ func (n *newFIP) put(tx *store.Tx, c *model.Container) error {
 // free picks an address of a family that the container has one of.
 func (n *newFIP) free(tx *store.Tx, c *model.Container) (*model.FloatingIP, error) {
 	from := *tx.All()
-	if len(from.FIPPools) > 0 && !hasFamily(tx.Snapshot(), c, true) {
+	if !hasFamily(tx.Snapshot(), c, true) {
 		from.FIPPools = maps.Clone(from.FIPPools)
 		maps.DeleteFunc(from.FIPPools, func(_ string, p *model.FIPPool) bool { return p.Prefix.Addr().Is6() })
-		free, err := freeFIPs(&from, n.used, 1)
-		if err != nil { // also if there are pools of IPv6 only
-			return nil, errs.New(errs.Unavailable, "no free floating IP of IPv4, and container %s has no IPv6: release one, add a pool of IPv4, or put the container on a network made with --ipv6", c.Name)
-		}
-		return free[0], nil
 	}
 	free, err := freeFIPs(&from, n.used, 1)
-	if err != nil {
-		return nil, err
+	switch {
+	case err == nil:
+		return free[0], nil
+	case len(from.FIPPools) < len(tx.All().FIPPools):
+		return nil, errs.New(errs.Unavailable, "no free floating IP of IPv4, and container %s has no IPv6: release one, add a pool of IPv4, or put the container on a network made with --ipv6", c.Name)
 	}
-	return free[0], nil
+	return nil, err
 }
 
 // tell records the events.
