@@ -54,7 +54,7 @@ func Main() int {
 	defer cancel()
 	dockerversion.Version = version.Version
 	dockerversion.GitCommit = version.Commit
-	dockerversion.BuildTime = version.Time()
+	dockerversion.BuildTime = version.Time
 	dockerversion.PlatformName = "Jackstay"
 	dockerCli, err := command.NewDockerCli(command.WithBaseContext(ctx), command.WithUserAgent("Jackstay-Client/"+version.Version+" (linux)"))
 	if err == nil {
