@@ -2,7 +2,9 @@
 export CGO_ENABLED = 0
 TAGS    = containers_image_openpgp exclude_graphdriver_btrfs
 COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-LDFLAGS = -s -w -X github.com/jackstay/jackstay/internal/version.Commit=$(COMMIT)
+COMMITTED := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+VERSION = github.com/jackstay/jackstay/internal/version
+LDFLAGS = -s -w -X $(VERSION).Commit=$(COMMIT) -X $(VERSION).Time=$(COMMITTED)
 GOBUILD = go build -trimpath -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
 PREFIX  = /usr/local
 UNITDIR = /etc/systemd/system

@@ -150,7 +150,7 @@ func wire(ctx context.Context, c *config, log *slog.Logger) (_ *daemon, err erro
 	loop("engine", use.Run)
 	d.handler = newCredentials(use, api.New(api.Options{
 		Engine: use, Images: images, Root: c.Root, RunDir: c.RunDir, Log: log,
-		Version: api.Version{Version: version.Version, GitCommit: version.Commit},
+		Version: api.Version{Version: version.Version, GitCommit: version.Commit, BuildTime: version.Time},
 	}))
 	sockets.handler = d.handler.tenant
 	d.onClose(sockets.close)

@@ -56,8 +56,9 @@ type networkSettings struct {
 	Links []linkState
 	container.NetworkSettings
 	Rates *rates `json:",omitempty"` // Jackstay's own
-	// FloatingIP is Jackstay's own; nil: the container has none.
-	FloatingIP *attachedFIP `json:",omitempty"`
+	// FloatingIP is Jackstay's own; null: the container has none. It is always
+	// there, for templates.
+	FloatingIP *attachedFIP
 }
 
 // attachedFIP is a container's floating IP in inspect.

@@ -158,9 +158,10 @@ func TestInspectStopped(t *testing.T) {
 	web.Config.ExposedPorts = []model.Port{{Number: 80, Proto: "tcp"}}
 	var got struct {
 		NetworkSettings struct {
-			IPAddress *string
-			Ports     map[string]any
-			Networks  map[string]struct {
+			IPAddress  *string
+			FloatingIP json.RawMessage
+			Ports      map[string]any
+			Networks   map[string]struct {
 				IPAddress, NetworkID string
 				IPAMConfig           map[string]string
 			}
@@ -170,6 +171,9 @@ func TestInspectStopped(t *testing.T) {
 	n := got.NetworkSettings
 	if n.IPAddress == nil || *n.IPAddress != "" || n.Ports == nil || len(n.Ports) != 0 {
 		t.Errorf("%+v", n)
+	}
+	if string(n.FloatingIP) != "null" { // there all the same, for templates
+		t.Errorf("the floating IP is %q", n.FloatingIP)
 	}
 	b := n.Networks["bridge"]
 	if b.IPAddress != "" || b.NetworkID != e.NetworkID || b.IPAMConfig["IPv4Address"] != "172.17.0.2" {

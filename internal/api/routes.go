@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jackstay/jackstay/internal/errs"
@@ -143,8 +144,12 @@ func missing(what, instead string, patterns ...string) []route {
 }
 
 func notSupported(what, instead string) handlerFunc {
+	verb := "is"
+	if slices.Contains([]string{"build sessions", "secrets", "configs", "managed plugins"}, what) {
+		verb = "are"
+	}
 	return func(*Server, *responseWriter, *request) error {
-		return errs.New(errs.NotImplemented, "%s is not supported by Jackstay: %s", what, instead)
+		return errs.New(errs.NotImplemented, "%s %s not supported by Jackstay: %s", what, verb, instead)
 	}
 }
 

@@ -80,7 +80,7 @@ func (s *Server) info(w *responseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	h := s.host
+	h, absent := s.host, system.Commit{ID: "N/A"} // Docker's word for what can't be asked for its version
 	name := orDefault(in.Runtime.Runtime, "runc")
 	out := infoResponse{Info: system.Info{
 		ID: in.ID, Containers: in.Containers, ContainersRunning: in.Running, ContainersPaused: in.Paused, ContainersStopped: in.Stopped,
@@ -101,6 +101,7 @@ func (s *Server) info(w *responseWriter, r *request) error {
 		Runtimes:       map[string]system.RuntimeWithStatus{name: {Runtime: system.Runtime{Path: orDefault(in.RuntimePath, name)}}},
 		DefaultRuntime: name, Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}},
 		LiveRestoreEnabled: true, InitBinary: "docker-init", RuncCommit: system.Commit{ID: in.Runtime.RuntimeCommit},
+		ContainerdCommit: absent, InitCommit: absent,
 		SecurityOptions: nonNil(in.SecurityOptions), DefaultAddressPools: addressPools(in.DefaultAddressPools),
 		CDISpecDirs: []string{}, Warnings: nonNil(in.Warnings),
 	}, BridgeNfIptables: true, BridgeNfIp6tables: true}

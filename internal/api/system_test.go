@@ -19,6 +19,7 @@ func TestInfoByVersion(t *testing.T) {
 		"v1.24": `"SecurityOptions":["seccomp"]`,
 		"v1.50": `"SecurityOptions":["name=seccomp,profile=builtin"]`,
 		"v1.55": `"FirewallBackend":{"Driver":"nftables"}`,
+		"v1.54": `"ContainerdCommit":{"ID":"N/A"`,
 		"v1.40": `"Swarm":{"NodeID":"","NodeAddr":"","LocalNodeState":"inactive"`,
 	} {
 		f.want("GET", "/"+version+"/info", "", 200, want)

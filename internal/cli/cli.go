@@ -37,6 +37,12 @@ var left = map[string]bool{
 	"plugin": true, "trust": true, "checkpoint": true, "buildx": true, "builder": true, "bake": true,
 }
 
+// refused are docker/cli's commands whose routes Jackstay has not: they are not
+// listed, and say so.
+var refused = [][]string{
+	{"build"}, {"commit"}, {"cp"}, {"export"}, {"image", "build"}, {"container", "commit"}, {"container", "cp"}, {"container", "export"},
+}
+
 // terminated is the end of a command by a signal.
 type terminated struct{ signal syscall.Signal }
 
@@ -48,6 +54,7 @@ func Main() int {
 	defer cancel()
 	dockerversion.Version = version.Version
 	dockerversion.GitCommit = version.Commit
+	dockerversion.BuildTime = version.Time
 	dockerversion.PlatformName = "Jackstay"
 	dockerCli, err := command.NewDockerCli(command.WithBaseContext(ctx), command.WithUserAgent("Jackstay-Client/"+version.Version+" (linux)"))
 	if err == nil {
@@ -57,10 +64,22 @@ func Main() int {
 	if t := (terminated{}); errors.As(context.Cause(ctx), &t) && err != nil {
 		return 128 + int(t.signal)
 	}
-	if err != nil && !errdefs.IsCanceled(err) && err.Error() != "" {
-		fmt.Fprintln(os.Stderr, reword(err.Error()))
+	if text := message(err); text != "" {
+		fmt.Fprintln(os.Stderr, text)
 	}
 	return exitCode(err)
+}
+
+// message is what is left to say of an error: nothing, if the command has said
+// it and gives its exit code alone.
+func message(err error) string {
+	if err == nil || errdefs.IsCanceled(err) {
+		return ""
+	}
+	if text := err.Error(); text != fmt.Sprintf("exit status %d", exitCode(err)) {
+		return reword(text)
+	}
+	return ""
 }
 
 // withSignals cancels the context on the signals that end a command. A second
@@ -141,7 +160,8 @@ func newRoot(dockerCli *command.DockerCli) (*cobra.Command, *dockercli.TopLevelC
 	root.Flags().BoolP("version", "v", false, "Print version information and quit")
 
 	all := &cobra.Command{}
-	commands.AddCommands(all, dockerCli)
+	conn := &connection{DockerCli: dockerCli}
+	commands.AddCommands(all, conn)
 	for _, c := range all.Commands() {
 		if left[c.Name()] {
 			continue
@@ -151,6 +171,12 @@ func newRoot(dockerCli *command.DockerCli) (*cobra.Command, *dockercli.TopLevelC
 	}
 	extensions.Add(root, dockerCli)
 
+	for _, path := range refused {
+		if c, _, err := root.Find(path); err == nil {
+			c.Hidden = true
+		}
+	}
+	rewordErrors(root, conn)
 	rewordOnDemand(root)
 	return root, dockercli.NewTopLevelCommand(root, dockerCli, opts, root.Flags()), opts
 }

@@ -18,13 +18,14 @@ import (
 
 func TestReword(t *testing.T) {
 	for from, want := range map[string]string{
-		"docker: Error response\n\nRun 'docker run --help' for more information": "jackstay: Error response\n\nRun 'jackstay run --help' for more information",
-		"failed to connect to the docker API at unix:///x; check":                "failed to connect to the jackstay API at unix:///x; check",
-		"Cannot connect to the Docker daemon at unix:///x":                       "Cannot connect to the Jackstay daemon at unix:///x",
-		"docker container run, docker run":                                       "jackstay container run, jackstay run",
-		"Search Docker Hub for images":                                           "Search Docker Hub for images",
-		"pull access denied, may require 'docker login'":                         "pull access denied, may require 'jackstay login'",
-		"docker.io/library/redis":                                                "docker.io/library/redis",
+		"docker: Error response\n\nRun 'docker run --help' for more information":                                                        "jackstay: Error response\n\nRun 'jackstay run --help' for more information",
+		"failed to connect to the docker API at unix:///x; check if the path is correct and if the daemon is running: dial unix /x: no": "Cannot connect to the Jackstay daemon at unix:///x. Is jackstayd running?",
+		"Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?":                                               "Cannot connect to the Jackstay daemon at unix:///x. Is jackstayd running?",
+		"Cannot connect to the Docker daemon at unix:///x":                                                                              "Cannot connect to the Jackstay daemon at unix:///x",
+		"docker container run, docker run":                                                                                              "jackstay container run, jackstay run",
+		"Search Docker Hub for images":                                                                                                  "Search Docker Hub for images",
+		"pull access denied, may require 'docker login'":                                                                                "pull access denied, may require 'jackstay login'",
+		"docker.io/library/redis":                                                                                                       "docker.io/library/redis",
 	} {
 		if got := reword(from); got != want {
 			t.Errorf("reword(%q) = %q, want %q", from, got, want)

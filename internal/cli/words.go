@@ -18,10 +18,12 @@ var words = []struct {
 	from *regexp.Regexp
 	to   string
 }{
+	{regexp.MustCompile(`failed to connect to the docker API at (\S+); check if the path is correct and if the daemon is running: .*`),
+		"Cannot connect to the Jackstay daemon at $1. Is jackstayd running?"},
+	{regexp.MustCompile(`\bthe docker daemon\b`), "jackstayd"},
 	{regexp.MustCompile(`(?m)^docker: `), "jackstay: "},
 	{regexp.MustCompile(`\bdocker (COMMAND|API|[a-z]+)\b`), "jackstay $1"},
 	{regexp.MustCompile(`'docker'`), "'jackstay'"},
-	{regexp.MustCompile(`\bthe docker daemon\b`), "jackstayd"},
 	{regexp.MustCompile(`\bDocker (daemon|API|client|server|host|objects|system)`), "Jackstay $1"},
 	{regexp.MustCompile(`\bManage Docker\b`), "Manage Jackstay"},
 	{regexp.MustCompile(`the Docker version`), "the Jackstay version"},

@@ -72,6 +72,9 @@ func (e *Engine) prepareCreate(ctx context.Context, req model.CreateRequest) (*c
 	if err := e.permitContainer(&req); err != nil {
 		return nil, err
 	}
+	if err := e.runtime.Check(req.Host); err != nil {
+		return nil, err
+	}
 	if cr.opts, err = readOptions(req.Config.Labels); err != nil {
 		return nil, err
 	}

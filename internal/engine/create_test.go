@@ -48,6 +48,7 @@ func TestRefusedCreates(t *testing.T) {
 		{"", func(q *model.CreateRequest) { q.Name = "x" }, errs.Invalid, "Invalid container name (x), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"},
 		{"image", func(q *model.CreateRequest) { q.Image = "nobody" }, errs.NotFound, "No such image: nobody"},
 		{"command", func(q *model.CreateRequest) { q.Config.Cmd, q.EntrypointReset = nil, true }, errs.Invalid, "no command specified"},
+		{"what the runtime can't", host(func(h *model.HostConfig) { h.SecurityOpt = []string{"apparmor=mine"} }), errs.Invalid, "AppArmor profiles are not supported"},
 		{"memory", host(func(h *model.HostConfig) { h.Resources.Memory = 1 << 20 }), errs.Invalid, "Minimum memory limit allowed is 6MB"},
 		{"swap alone", host(func(h *model.HostConfig) { h.Resources.MemorySwap = 1 << 30 }), errs.Invalid, "You should always set the Memory limit when using Memoryswap limit, see usage"},
 		{"little swap", host(func(h *model.HostConfig) { h.Resources.Memory, h.Resources.MemorySwap = 64<<20, 32<<20 }), errs.Invalid, "Minimum memoryswap limit should be larger than memory limit, see usage"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
 )
 
@@ -18,6 +19,13 @@ import (
 type fakeRuntime struct {
 	handle
 	exits chan Exit
+}
+
+func (f *fakeRuntime) Check(h model.HostConfig) error {
+	if slices.Contains(h.SecurityOpt, "apparmor=mine") {
+		return errs.New(errs.Invalid, "AppArmor profiles are not supported")
+	}
+	return nil
 }
 
 func (f *fakeRuntime) Create(_ context.Context, spec RunSpec) (int, error) {

@@ -18,7 +18,8 @@ const maxAllocate = 65536
 
 // findFIP resolves an address or a name.
 func findFIP(s *model.Snapshot, ref string) (*model.FloatingIP, error) {
-	if a, err := netip.ParseAddr(ref); err == nil {
+	a, err := netip.ParseAddr(ref)
+	if err == nil {
 		if f := s.FIPs[a.String()]; f != nil {
 			return f, nil
 		}
@@ -29,7 +30,11 @@ func findFIP(s *model.Snapshot, ref string) (*model.FloatingIP, error) {
 	if ref == "" {
 		return nil, errs.New(errs.Invalid, "the floating IP is missing: give its address or its name")
 	}
-	return nil, errs.New(errs.NotFound, "no such floating IP: %s; `jackstay fip ls` shows those there are, `jackstay fip allocate 1` makes one", ref)
+	which := "`jackstay fip allocate 1` makes one"
+	if err == nil {
+		which = fmt.Sprintf("`jackstay fip allocate %s` allocates it if it is in a pool", a)
+	}
+	return nil, errs.New(errs.NotFound, "no such floating IP: %s; `jackstay fip ls` shows those there are, %s", ref, which)
 }
 
 // AllocateFIPs takes the lowest free addresses of the pools, all or none; of one
@@ -215,7 +220,7 @@ func (e *Engine) AttachFIP(ctx context.Context, ref, container string, force, ex
 	if err != nil || m.to == nil {
 		return err
 	}
-	doing := fmt.Sprintf("attach floating IP %s to container %s", m.fip.Address, m.to.Name)
+	doing := fmt.Sprintf("attach floating IP %s to container %s", m.fip.Address, shown(snap, m.to))
 	if err := e.orTakeBack(ctx, snap, e.fipEffect(doing, m.fip, m.to), m.undo); err != nil {
 		return err
 	}
@@ -331,27 +336,30 @@ func (m *move) refuse(s *model.Snapshot, f *model.FloatingIP, c *model.Container
 		return errs.New(errs.Conflict, "can't attach floating IP %s: the address is %s now", f.Address, whose)
 	}
 	if c.State.Status == model.StatusRemoving || c.State.Status == model.StatusDead {
-		return errs.New(errs.Conflict, "can't attach floating IP %s: container %s is being removed", f.Address, c.Name)
+		return errs.New(errs.Conflict, "can't attach floating IP %s: container %s is being removed", f.Address, shown(s, c))
 	}
 	if !hasBridge(s, c) {
 		return errs.New(errs.Conflict, "can't attach floating IP %s: container %s is on no bridge network (its network mode is %s)",
-			f.Address, c.Name, c.Host.NetworkMode)
+			f.Address, shown(s, c), c.Host.NetworkMode)
 	}
 	if !hasFamily(s, c, f.Address.Is6()) {
 		return errs.New(errs.Conflict, "can't attach floating IP %s: container %s has no address of its family: connect it to a network made with --ipv6 first",
-			f.Address, c.Name)
+			f.Address, shown(s, c))
 	}
 	if m.force {
 		return nil
 	}
 	if holder := s.Containers[f.ContainerID]; holder != nil {
-		return errs.New(errs.Conflict, "floating IP %s is attached to container %s: detach it first, or move it with -f", f.Address, holder.Name)
+		return errs.New(errs.Conflict, "floating IP %s is attached to container %s: detach it first, or move it with -f", f.Address, shown(s, holder))
 	}
 	if has, ok := s.FIPOf[c.ID]; ok {
-		return errs.New(errs.Conflict, "container %s has the floating IP %s already: detach it first, or replace it with -f", c.Name, has)
+		return errs.New(errs.Conflict, "container %s has the floating IP %s already: detach it first, or replace it with -f", shown(s, c), has)
 	}
 	return nil
 }
+
+// shown is what whoever asks calls a container.
+func shown(s *model.Snapshot, c *model.Container) string { return s.Shown(c.Name, c.Tenant) }
 
 func hasBridge(s *model.Snapshot, c *model.Container) bool {
 	return slices.ContainsFunc(s.ByContainer[c.ID], func(ep *model.Endpoint) bool {
@@ -377,7 +385,7 @@ func (e *Engine) DetachFIP(ctx context.Context, container string) (*model.Floati
 		}
 		f := s.FIPs[s.FIPOf[c.ID]]
 		if f == nil {
-			return errs.New(errs.Conflict, "container %s has no floating IP", c.Name)
+			return errs.New(errs.Conflict, "container %s has no floating IP", shown(s, c))
 		}
 		free = *f
 		freed(&free)
@@ -388,7 +396,7 @@ func (e *Engine) DetachFIP(ctx context.Context, container string) (*model.Floati
 		return nil, err
 	}
 	e.fipEvent(&free, "detach", "container", c.ID)
-	return &free, e.orKeep(ctx, snap, e.fipEffect(fmt.Sprintf("detach floating IP %s from container %s", free.Address, c.Name), &free, c))
+	return &free, e.orKeep(ctx, snap, e.fipEffect(fmt.Sprintf("detach floating IP %s from container %s", free.Address, shown(snap, c)), &free, c))
 }
 
 // ReleaseFIP gives an address back to its pool.
@@ -400,7 +408,7 @@ func (e *Engine) ReleaseFIP(_ context.Context, ref string) error {
 			return err
 		}
 		if c := s.Containers[gone.ContainerID]; c != nil {
-			return errs.New(errs.Conflict, "floating IP %s is attached to container %s: detach it first (jackstay fip detach %s)", gone.Address, c.Name, c.Name)
+			return errs.New(errs.Conflict, "floating IP %s is attached to container %s: detach it first (jackstay fip detach %s)", gone.Address, shown(s, c), shown(s, c))
 		}
 		tx.DeleteFIP(gone.ID())
 		return nil
@@ -417,6 +425,9 @@ var fipName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 func (e *Engine) NameFIP(_ context.Context, ref, name string) error {
 	if _, err := netip.ParseAddr(name); name != "" && (err == nil || !fipName.MatchString(name)) {
 		return errs.New(errs.Invalid, "invalid floating IP name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed, and no address", name)
+	}
+	if name == fipAuto {
+		return errs.New(errs.Invalid, "invalid floating IP name %q: --fip %[1]s means a new one, so none can be called that", name)
 	}
 	var f model.FloatingIP
 	_, err := e.store.Update(func(tx *store.Tx) error {

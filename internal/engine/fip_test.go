@@ -196,3 +196,42 @@ func TestAttachFIP(t *testing.T) {
 		t.Errorf("a taken address: %v", err)
 	}
 }
+
+// The administrator is told what is a tenant's by its name among everybody's.
+func TestAdministratorsFIPErrors(t *testing.T) {
+	r := fipRig(t, "203.0.113.16/29")
+	acme := r.tenant(t, "acme")
+	fip := acme.fips(t, 1)
+	acme.create(t, "web", "serve")
+	acme.create(t, "db", "serve")
+	if err := acme.AttachFIP(t.Context(), fip, "web", false, false); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		fip:            "floating IP " + fip + " is attached to container web%s: detach it first",
+		"203.0.113.21": "no such floating IP: 203.0.113.21; `jackstay fip ls` shows those there are, `jackstay fip allocate 203.0.113.21` allocates it",
+		"front":        "no such floating IP: front; `jackstay fip ls` shows those there are, `jackstay fip allocate 1` makes one",
+	} {
+		for tenant, of := range map[string]*rig{"": acme, "@acme": r} {
+			err := of.AttachFIP(t.Context(), ref, "db"+tenant, false, false)
+			if want := strings.ReplaceAll(want, "%s", tenant); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s to db%s: %v, want %q", ref, tenant, err, want)
+			}
+		}
+	}
+	if err := r.ReleaseFIP(t.Context(), fip); err == nil || !strings.Contains(err.Error(), "(jackstay fip detach web@acme)") {
+		t.Errorf("release: %v", err)
+	}
+}
+
+// What --fip auto means, no floating IP is called.
+func TestNoFIPIsCalledAuto(t *testing.T) {
+	r := fipRig(t, "203.0.113.16/30")
+	fip := r.fips(t, 1)
+	if err := r.NameFIP(t.Context(), fip, "auto"); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), `invalid floating IP name "auto"`) {
+		t.Errorf("named auto: %v", err)
+	}
+	if err := r.NameFIP(t.Context(), fip, "automatic"); err != nil || r.Snapshot().FIPs[fip].Name != "automatic" {
+		t.Errorf("named automatic: %v", err)
+	}
+}

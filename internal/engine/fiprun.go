@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/jackstay/jackstay/internal/errs"
@@ -53,12 +54,12 @@ func (n *newFIP) put(tx *store.Tx, c *model.Container) error {
 		if err := tx.FIPsLeft(1); err != nil {
 			return err
 		}
-		free, err := freeFIPs(tx.All(), n.used, 1)
+		free, err := n.free(tx, c)
 		if err != nil {
 			return err
 		}
-		m.ref = free[0].ID()
-		if err := tx.PutFIP(free[0]); err != nil {
+		m.ref = free.ID()
+		if err := tx.PutFIP(free); err != nil {
 			return err
 		}
 	}
@@ -74,6 +75,23 @@ func (n *newFIP) put(tx *store.Tx, c *model.Container) error {
 		return tx.PutFIP(&auto)
 	}
 	return nil
+}
+
+// free picks an address of a family that the container has one of.
+func (n *newFIP) free(tx *store.Tx, c *model.Container) (*model.FloatingIP, error) {
+	from := *tx.All()
+	if !hasFamily(tx.Snapshot(), c, true) {
+		from.FIPPools = maps.Clone(from.FIPPools)
+		maps.DeleteFunc(from.FIPPools, func(_ string, p *model.FIPPool) bool { return p.Prefix.Addr().Is6() })
+	}
+	free, err := freeFIPs(&from, n.used, 1)
+	switch {
+	case err == nil:
+		return free[0], nil
+	case len(from.FIPPools) < len(tx.All().FIPPools):
+		return nil, errs.New(errs.Unavailable, "no free floating IP of IPv4, and container %s has no IPv6: release one, add a pool of IPv4, or put the container on a network made with --ipv6", c.Name)
+	}
+	return nil, err
 }
 
 // tell records the events.

@@ -201,6 +201,47 @@ func TestFloatingIPv6(t *testing.T) {
 	}
 }
 
+// --fip auto takes an address that can lead to the container, or says that none
+// is free; then nothing is left.
+func TestAutoFIPOfTheContainersFamily(t *testing.T) {
+	r := newWorld(t).engine()
+	r.network(t, "six", withIPv6("fd00:6::/64"))
+	auto := func(q *model.CreateRequest) { q.Config.Labels = map[string]string{"com.jackstay.fip": "auto"} }
+	const none = "no free floating IP of IPv4"
+	refused := func(name string) {
+		t.Helper()
+		fips, containers := len(r.Snapshot().FIPs), len(r.Snapshot().Containers)
+		if _, err := r.tryCreate(t, name, "serve", auto); !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), none) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v, want %q", name, err, none)
+		}
+		if s := r.Snapshot(); len(s.FIPs) != fips || len(s.Containers) != containers {
+			t.Errorf("%s: something is left: %d floating IPs, %d containers", name, len(s.FIPs), len(s.Containers))
+		}
+	}
+	pool := func(prefix string) {
+		t.Helper()
+		if _, err := r.AddFIPPool(t.Context(), prefix, "eth0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.tryCreate(t, "early", "serve", auto); err == nil || !strings.Contains(err.Error(), "fip pool add") {
+		t.Errorf("without a pool: %v", err)
+	}
+	pool("2001:db8:9::/126")
+	refused("four")
+	pool("203.0.113.16/30")
+	has := func(id, want string) {
+		t.Helper()
+		if got := r.Snapshot().FIPOf[id]; got != want {
+			t.Errorf("the floating IP is %s, want %s", got, want)
+		}
+	}
+	has(r.create(t, "one", "serve", auto), "203.0.113.17")
+	has(r.create(t, "two", "serve", auto, onNetwork("six")), "203.0.113.18")
+	refused("three")
+	has(r.create(t, "three", "serve", auto, onNetwork("six")), "2001:db8:9::1")
+}
+
 // A swap takes IPv6 ports and floating IPs only where there is IPv6.
 func TestSwapOfIPv6(t *testing.T) {
 	r := newWorld(t).engine()

@@ -46,10 +46,12 @@ func parseLink(raw string) (linkSpec, error) {
 	return spec, nil
 }
 
-// newLinkSpec checks the parts of a link; the alias is the name unless given.
+// newLinkSpec checks the parts of a link; the alias is the name unless given, of
+// NAME@TENANT what its tenant calls it.
 func newLinkSpec(name, alias string, ports []string) (linkSpec, error) {
 	spec := linkSpec{name: strings.TrimPrefix(name, "/")}
-	spec.alias = cmp.Or(alias, spec.name)
+	bare, _, _ := strings.Cut(spec.name, "@")
+	spec.alias = cmp.Or(alias, bare)
 	if !validAlias(spec.alias) || strings.HasPrefix(spec.alias, "*") {
 		return spec, errs.New(errs.Invalid, "the alias %q is not a name", spec.alias)
 	}
@@ -128,6 +130,9 @@ func putLinks(tx *store.Tx, c *model.Container, r model.EndpointRequest) error {
 // checkLink refuses a link that can't be followed.
 func checkLink(s *model.Snapshot, c, owner *model.Container, l *model.Link) error {
 	target := s.Containers[l.TargetID]
+	if err := sameTenant(c, target); err != nil {
+		return err
+	}
 	if owner.ID == c.ID {
 		return errs.New(errs.Invalid, "Cannot link to %s: a container can't link to itself", target.Name)
 	}
@@ -141,6 +146,14 @@ func checkLink(s *model.Snapshot, c, owner *model.Container, l *model.Link) erro
 		}
 	}
 	return errs.Wrap(errs.Invalid, noRoute(s, c, owner, l))
+}
+
+// sameTenant refuses a link between what is of different tenants.
+func sameTenant(c, target *model.Container) error {
+	if c.Tenant == target.Tenant {
+		return nil
+	}
+	return errs.New(errs.Invalid, "container %s can't be linked to container %s: they belong to different tenants", c.FullName(), target.FullName())
 }
 
 // noRoute says why a link to a container that is there leads nowhere, or nothing.

@@ -81,12 +81,14 @@ func newLiveLink(s *model.Snapshot, c *model.Container, spec linkSpec, wait, str
 	target, owner, err := linkTarget(s, spec.name)
 	switch {
 	case errs.Is(err, errs.NotFound) && wait:
-		l.TargetName, err = checkContainerName(spec.name)
+		l.TargetName, err = awaitedName(s, c, spec.name)
 		return l, err
 	case errs.Is(err, errs.NotFound):
 		return nil, errs.New(errs.NotFound, "%w: to link to a container that comes later, say --wait", err)
 	case err != nil:
 		return nil, err
+	case c.Tenant != target.Tenant:
+		return nil, sameTenant(c, target)
 	case owner.ID == c.ID:
 		return nil, errs.New(errs.Invalid, "container %s cannot be linked to itself", c.Name)
 	}
@@ -98,6 +100,19 @@ func newLiveLink(s *model.Snapshot, c *model.Container, spec linkSpec, wait, str
 		return l, nil
 	}
 	return l, noRoute(s, c, owner, l)
+}
+
+// awaitedName is how the tenant of c will call the target of a link that is yet
+// to come: the administrator may give it as NAME@TENANT.
+func awaitedName(s *model.Snapshot, c *model.Container, name string) (string, error) {
+	bare, tenant, given := strings.Cut(name, "@")
+	if !given || s.Tenant != "" {
+		return checkContainerName(name)
+	}
+	if tenant != c.Tenant {
+		return "", errs.New(errs.Invalid, "container %s can't be linked to container %s: they belong to different tenants", c.FullName(), name)
+	}
+	return checkContainerName(bare)
 }
 
 // linkable refuses containers without names of their own.

@@ -36,6 +36,9 @@ type Network interface {
 
 // Runtime runs processes: runc under conmon.
 type Runtime interface {
+	// Check refuses options that Create would refuse whatever the container:
+	// before there is one.
+	Check(h model.HostConfig) error
 	// Create makes the OCI bundle, starts conmon and creates the container's
 	// process, stopped before its program. It returns the process's id.
 	Create(ctx context.Context, spec RunSpec) (pid int, err error)

@@ -267,7 +267,12 @@ func (e *Engine) updateRates(ctx context.Context, c *model.Container, w rateWish
 	if err := e.canLimit(ctx, rates.Limited()); err != nil {
 		return undo, nil, err
 	}
-	words = []string{"net-rate-in", rates.In.Words(s, c), "net-rate-out", rates.Out.Words(s, c)}
+	if w.in != nil {
+		words = append(words, "net-rate-in", rates.In.Words(s, c))
+	}
+	if w.out != nil {
+		words = append(words, "net-rate-out", rates.Out.Words(s, c))
+	}
 	put := func(r model.Rates) func(*store.Tx) error {
 		return changing(c.ID, func(c *model.Container) error { c.Rates = r; return nil })
 	}

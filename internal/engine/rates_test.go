@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackstay/jackstay/internal/errs"
 	"github.com/jackstay/jackstay/internal/model"
@@ -85,6 +88,24 @@ func TestRates(t *testing.T) {
 	}
 	if _, err := r.UpdateContainer(ctx, "off", limits("2mbit", "")); err != nil || r.rates(off) != "2mbit / 1gbit" {
 		t.Errorf("a stopped one: %v, %s", err, r.rates(off))
+	}
+
+	evs, err := r.Events(ctx, time.Unix(1, 0), r.clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for ev := range evs {
+		if ev.Action != "update" {
+			continue
+		}
+		in, hasIn := ev.Attributes["net-rate-in"]
+		out, hasOut := ev.Attributes["net-rate-out"]
+		said = append(said, fmt.Sprint(in, hasIn, " ", out, hasOut))
+	}
+	want := []string{"20mbittrue false", "false 5mbittrue", "20mbit,dev=1mbittrue 5mbit,dev=nonetrue", "3mbit,dev=2mbittrue false", "false false", "nonetrue nonetrue", "2mbittrue false"}
+	if !slices.Equal(said, want) {
+		t.Errorf("events tell %q, want %q", said, want)
 	}
 
 	r.runContainer(t, "hosted", "serve", onNetwork("host"))

@@ -241,3 +241,42 @@ func TestTenantRemovalIsFinished(t *testing.T) {
 		}
 	}
 }
+
+// The administrator links inside a tenant: the alias is what the tenant calls
+// the target. What is of different tenants is told so, whatever the link.
+func TestAdministratorsLinks(t *testing.T) {
+	r := newWorld(t).engine()
+	acme, umbrella := r.tenant(t, "acme"), r.tenant(t, "umbrella")
+	acme.create(t, "web", "serve")
+	acme.create(t, "db", "serve")
+	umbrella.create(t, "db", "serve")
+	l, err := r.AddLink(t.Context(), "web@acme", model.LinkRequest{Target: "db@acme"})
+	if err != nil || l.Alias != "db" || l.TargetID != acme.Snapshot().ContainerNames["db"] {
+		t.Errorf("the link %+v: %v", l, err)
+	}
+	later, err := r.AddLink(t.Context(), "web@acme", model.LinkRequest{Target: "cache@acme", Wait: true})
+	if err != nil || later.Alias != "cache" {
+		t.Fatalf("the link that waits %+v: %v", later, err)
+	}
+	cache := acme.create(t, "cache", "serve")
+	if got := r.Snapshot().Links[later.ID]; got == nil || got.TargetID != cache {
+		t.Errorf("the link that waited leads to %+v, want %s", got, cache)
+	}
+	const apart = "they belong to different tenants"
+	for _, target := range []string{"db@umbrella", "later@umbrella"} {
+		_, err := r.AddLink(t.Context(), "web@acme", model.LinkRequest{Target: target, Wait: true, Alias: "other"})
+		if want := "container web@acme can't be linked to container " + target + ": " + apart; errs.KindOf(err) != errs.Invalid || err.Error() != want {
+			t.Errorf("link to %s: %v, want %q", target, err, want)
+		}
+	}
+	if _, err := r.AddLink(t.Context(), "db@umbrella", model.LinkRequest{Target: "web@acme"}); err == nil || !strings.Contains(err.Error(), apart) {
+		t.Errorf("link of db@umbrella to web@acme: %v", err)
+	}
+	_, err = r.tryCreate(t, "mine", "serve", func(q *model.CreateRequest) { q.Host.Links = []string{"db@acme"} })
+	if errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), apart) {
+		t.Errorf("run --link db@acme: %v", err)
+	}
+	if _, err := acme.AddLink(t.Context(), "web", model.LinkRequest{Target: "later@acme", Wait: true}); err == nil {
+		t.Error("a tenant has names with @")
+	}
+}

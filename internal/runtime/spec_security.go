@@ -60,6 +60,22 @@ func defaultReadonlyPaths() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
+// Check refuses security options, capabilities and limits that no container can
+// have.
+func (r *Runtime) Check(h model.HostConfig) error {
+	sec, err := parseSecurity(&model.Container{Host: h}, r.masked)
+	if err != nil {
+		return err
+	}
+	if sec.profile != "" {
+		if err := json.Unmarshal([]byte(sec.profile), &seccomp.Seccomp{}); err != nil {
+			return errs.New(errs.Invalid, "decoding seccomp profile failed: %w", err)
+		}
+	}
+	_, err = rlimits(h.Ulimits)
+	return err
+}
+
 // parseSecurity reads --security-opt, --cap-add, --cap-drop and --privileged.
 // masked are the paths that are masked by default.
 func parseSecurity(c *model.Container, masked []string) (security, error) {

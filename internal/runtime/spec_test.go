@@ -117,7 +117,7 @@ func TestRefused(t *testing.T) {
 		"capability":      {func(c *model.Container) { c.Host.CapAdd = []string{"FLY"} }, `unknown capability to add: "FLY"`},
 		"security option": {func(c *model.Container) { c.Host.SecurityOpt = []string{"magic=on"} }, `invalid --security-opt 2: "magic=on"`},
 		"apparmor":        {func(c *model.Container) { c.Host.SecurityOpt = []string{"apparmor=mine"} }, "AppArmor profiles are not supported"},
-		"seccomp":         {func(c *model.Container) { c.Host.SecurityOpt = []string{"seccomp={"} }, "seccomp profile failed"},
+		"seccomp":         {func(c *model.Container) { c.Host.SecurityOpt = []string{"seccomp={"} }, "ecoding seccomp profile failed"},
 		"device":          {func(c *model.Container) { c.Host.Devices = []model.Device{{Host: "/dev/nope"}} }, `custom device "/dev/nope": no such file or directory`},
 		"ulimit":          {func(c *model.Container) { c.Host.Ulimits = []model.Ulimit{{Name: "files"}} }, "invalid ulimit type: files"},
 		"working dir":     {func(c *model.Container) { c.Config.WorkingDir = "/bin/sh" }, "cannot mkdir: /bin/sh is not a directory"},
@@ -127,6 +127,12 @@ func TestRefused(t *testing.T) {
 		"oom score":       {func(c *model.Container) { c.Host.OomScoreAdj = -2000 }, "range for oom score adj is [-1000, 1000]"},
 	} {
 		spec := h.sh("true", c.change)
+		switch name {
+		case "capability", "security option", "apparmor", "seccomp", "ulimit": // whatever the container
+			if err := h.r.Check(spec.Container.Host); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s before there is a container: %v, want %q", name, err, c.want)
+			}
+		}
 		_, err := h.r.Create(h.ctx, spec)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)

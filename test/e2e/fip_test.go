@@ -289,6 +289,7 @@ func TestFIPRefusals(t *testing.T) {
 		{"fip pool add 10.99.0.0/24", "'jackstay fip pool add' requires --dev: name the host's device"},
 		{"fip allocate 6", "can't allocate 6 floating IPs: the pools have 5 free"},
 		{"fip name " + fip + " 1.2.3.4", `invalid floating IP name "1.2.3.4"`},
+		{"fip name " + fip + " auto", `invalid floating IP name "auto"`},
 		{"fip ls -f colour=red", "invalid filter 'colour'"},
 		{"fip pool add 10.98.0.16/29 --dev " + dev, "there is a pool 10.98.0.16/29 already"},
 		{"fip pool add 10.98.0.0/24 --dev " + dev, "overlaps with pool 10.98.0.16/29"},

@@ -104,6 +104,7 @@ func TestRefusedOptions(t *testing.T) {
 		`--platform linux/s390x`:                      `Unable to find image`,
 		`--runtime other`:                             `unknown or invalid runtime name: other`,
 		`--volume-driver nfs -v x:/x`:                 `--volume-driver`,
+		`--security-opt apparmor=foo`:                 `AppArmor profiles are not supported`,
 		`--volumes-from nobody`:                       `No such container: nobody`,
 		`--userns private`:                            `userns`,
 		`--link-local-ip 169.254.1.1`:                 `--link-local-ip is not supported`,

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"strings"
 
 	"github.com/docker/cli/cli/command"
 )
@@ -42,8 +44,13 @@ func call(ctx context.Context, dockerCli command.Cli, method, path string, query
 	resp, err := client.Do(req)
 	if err != nil {
 		var op *net.OpError
-		if errors.As(err, &op) && op.Op == "dial" {
-			return fmt.Errorf("Cannot connect to the Jackstay daemon at %s. Is jackstayd running? (%w)", dockerCli.Client().DaemonHost(), op.Err) //nolint:staticcheck // Docker's words
+		switch host := dockerCli.Client().DaemonHost(); {
+		case errors.Is(err, os.ErrPermission):
+			return fmt.Errorf("permission denied while trying to connect to the jackstay API at %s", host)
+		case errors.As(err, &op) && op.Op == "dial" && strings.HasPrefix(host, "unix:"):
+			return fmt.Errorf("Cannot connect to the Jackstay daemon at %s. Is jackstayd running?", host) //nolint:staticcheck // Docker's words
+		case errors.As(err, &op) && op.Op == "dial": // across a network there is more to know
+			return fmt.Errorf("Cannot connect to the Jackstay daemon at %s. Is jackstayd running? (%w)", host, op.Err) //nolint:staticcheck // Docker's words
 		}
 		return err
 	}

@@ -41,7 +41,8 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/leases"):
 		fmt.Fprint(w, `[{"Address":"10.0.0.1","Container":"gateway","State":"reserved"},{"Address":"10.0.0.2","MacAddress":"02:00:00:00:00:01","Container":"web","State":"active"}]`)
 	case r.Method == "GET" && strings.HasSuffix(r.URL.Path, "/nics"):
-		fmt.Fprint(w, `[{"Container":"web","Name":"eth1","On":"br1","Kind":"bridge","Addresses":["10.0.0.2/8","fd00::2/64"],"MacAddress":"02:00:00:00:00:01","ID":"0123456789abcdef"}]`)
+		fmt.Fprint(w, `[{"Container":"web","Name":"eth1","On":"br1","Kind":"bridge","Addresses":["10.0.0.2/8","fd00::2/64"],"MacAddress":"02:00:00:00:00:01","ID":"0123456789abcdef",`+
+			`"ContainerID":"abcdef0123456789","Up":true,"NetRateIn":"20mbit","NetRateOut":"none"}]`)
 	case r.Method == "GET" && r.URL.Path == "/fips":
 		if strings.Contains(r.URL.RawQuery, "none") {
 			fmt.Fprint(w, `[]`)

@@ -21,6 +21,7 @@ func TestLists(t *testing.T) {
 		{"nic ls", "CONTAINER NAME ON KIND ADDRESS MAC ADDRESS web eth1 br1 bridge 10.0.0.2/8,fd00::2/64 02:00:00:00:00:01", ""},
 		{"nic ls -q web", "eth1", ""},
 		{"nic ls --format {{.Name}}:{{.ID}}:{{.VLAN}}", "eth1:0123456789ab:0", ""},
+		{"nic ls --format {{.Up}}:{{.NetRateIn}}:{{.NetRateOut}}:{{.ContainerID}}", "true:20mbit:none:abcdef012345", ""},
 		{"nic ls --no-trunc --format {{.ID}}", "0123456789abcdef", ""},
 		{"fip ls", "Floating IP Container 203.0.113.17 0123456789abcdef 203.0.113.18", ""},
 		{"fip ls -q -f dangling=false", "203.0.113.17 203.0.113.18", ""},

@@ -21,6 +21,7 @@ type nic struct {
 	MacAddress, HostName                   string
 	MTU, VLAN                              int
 	DHCP, Up                               bool
+	NetRateIn, NetRateOut                  string
 	ID                                     string
 }
 
@@ -53,6 +54,9 @@ func nicWait(dockerCli command.Cli) *cobra.Command {
 				q.Set("nic", name)
 			}
 			if cmd.Flags().Changed("timeout") {
+				if seconds < 0 {
+					return fmt.Errorf("invalid timeout %d: give seconds, or 0 to wait without end", seconds)
+				}
 				q.Set("timeout", strconv.Itoa(seconds))
 			}
 			var list []nic
@@ -152,6 +156,10 @@ func nicList(dockerCli command.Cli) *lister[nic] {
 			{field: "MTU", head: "MTU", value: func(n *nic) any { return n.MTU }, extra: true},
 			{field: "VLAN", head: "VLAN", value: func(n *nic) any { return n.VLAN }, extra: true},
 			{field: "DHCP", head: "DHCP", value: func(n *nic) any { return n.DHCP }, extra: true},
+			{field: "Up", head: "UP", value: func(n *nic) any { return n.Up }, extra: true},
+			{field: "NetRateIn", head: "RATE IN", value: func(n *nic) any { return n.NetRateIn }, extra: true},
+			{field: "NetRateOut", head: "RATE OUT", value: func(n *nic) any { return n.NetRateOut }, extra: true},
+			{field: "ContainerID", head: "CONTAINER ID", value: func(n *nic) any { return n.ContainerID }, extra: true, cut: true},
 			{field: "ID", head: "NIC ID", value: func(n *nic) any { return n.ID }, extra: true, cut: true},
 		},
 		quiet: func(n *nic) []string { return []string{n.Name} }, quietWords: "the names",

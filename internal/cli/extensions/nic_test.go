@@ -52,4 +52,8 @@ func TestNICWait(t *testing.T) {
 			t.Errorf("%s: %v, asked %q", line, err, asked)
 		}
 	}
+	asked, out, err := run(t, "nic", "wait", "--timeout", "-1", "web", "eth9")
+	if err == nil || !strings.Contains(err.Error(), "invalid timeout -1") || len(asked) > 0 || out != "" {
+		t.Errorf("with a timeout of -1: %v, printed %q, asked %q", err, out, asked)
+	}
 }
