@@ -172,8 +172,8 @@ func TestDockerCommandsThatAreNotThere(t *testing.T) {
 		{line: `docker export web`, code: 1, says: `exporting a container's files is not supported by Jackstay`},
 		{line: `docker swarm init`, code: 1, says: `swarm mode is not supported by Jackstay`},
 		{line: `docker service ls`, code: 1, says: `swarm mode is not supported by Jackstay`},
-		{line: `docker secret ls`, code: 1, says: `secrets is not supported by Jackstay`},
-		{line: `docker plugin ls`, code: 1, says: `managed plugins is not supported by Jackstay`},
+		{line: `docker secret ls`, code: 1, says: `secrets are not supported by Jackstay`},
+		{line: `docker plugin ls`, code: 1, says: `managed plugins are not supported by Jackstay`},
 		{line: `mkdir -p ` + h.Dir + `/b && echo FROM busybox >` + h.Dir + `/b/Dockerfile && DOCKER_BUILDKIT=0 docker build -q ` + h.Dir + `/b`, code: 1, says: `building images is not supported by Jackstay`},
 		{line: `curl -s --unix-socket ` + h.Socket() + ` http://x/v1.43/nothing/here`, want: `\{"message":"page not found"\}`},
 	})
