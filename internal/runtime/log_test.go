@@ -264,3 +264,25 @@ func TestLogConfig(t *testing.T) {
 		}
 	}
 }
+
+// A process that is reaped is not done yet: conmon still writes what it said.
+func TestFollowWhileConmonWrites(t *testing.T) {
+	h := newHost(t)
+	id := h.start(h.sh("sleep 1; echo late"))
+	rec, err := h.r.load(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.StartTicks++ // so nobody has this process
+	if err := h.r.save(rec); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	err = h.r.Logs(h.ctx, id, model.LogQuery{Stdout: true, Tail: -1, Follow: true}, func(l model.LogLine) error {
+		out.Write(l.Data)
+		return nil
+	})
+	if err != nil || out.String() != "late\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}

@@ -34,7 +34,8 @@ func (r *Runtime) Logs(ctx context.Context, id string, q model.LogQuery, emit fu
 	}
 	l := &logReader{name: r.logFile(id), query: q, emit: emit, ctx: ctx}
 	defer l.close()
-	follow := q.Follow && rec != nil && rec.alive()
+	// conmon reaps the process before it has read and written all it said.
+	follow := q.Follow && rec != nil && (rec.alive() || r.conmonAlive(rec))
 	var woken <-chan struct{}
 	if follow {
 		signal, stop, err := r.logSignal(id)

@@ -203,8 +203,8 @@ func TestSharedNamespaces(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	h := newHost(t)
-	pids := int64(5)
-	out, _, _ := h.run(h.sh("for i in 1 2 3 4 5 6 7 8; do sleep 1 & done 2>&1; true", func(c *model.Container) { c.Host.Resources.PidsLimit = &pids }))
+	pids := int64(20) // runc has a dozen threads in it
+	out, _, _ := h.run(h.sh("for i in $(seq 30); do sleep 1 & done 2>&1; true", func(c *model.Container) { c.Host.Resources.PidsLimit = &pids }))
 	if !strings.Contains(out, "can't fork") {
 		t.Errorf("pids limit: %q", out)
 	}

@@ -53,7 +53,7 @@ func TestRunOptions(t *testing.T) {
 		{line: `docker run --rm --cpus 0.5 busybox sh -c 'cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cut -d" " -f1 /sys/fs/cgroup/cpu.max'`, want: `50000`},
 		{line: `docker run --rm --cpus 5000 busybox true`, code: 125, says: `range of CPUs is from 0.01 to`},
 		{line: `docker run --rm --cpuset-cpus 0 busybox grep Cpus_allowed_list /proc/self/status`, want: `Cpus_allowed_list:\s+0`},
-		{line: `docker run --rm --pids-limit 7 busybox sh -c 'cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max'`, want: `7`},
+		{line: `docker run --rm --pids-limit 37 busybox sh -c 'cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max'`, want: `37`},
 		{line: `docker run --rm --ulimit nofile=100:200 busybox sh -c 'ulimit -n; ulimit -Hn'`, want: `100\n200`},
 		{line: `docker run --rm --oom-score-adj 100 busybox cat /proc/self/oom_score_adj`, want: `100`},
 		{line: `docker run --rm --sysctl net.ipv4.ip_unprivileged_port_start=1 busybox cat /proc/sys/net/ipv4/ip_unprivileged_port_start`, want: `1`},

@@ -29,11 +29,11 @@ func TestRatesOfDevices(t *testing.T) {
 	if got := shared(); got < 400 {
 		t.Skipf("%.0f Mbit/s without a limit: this machine can't show one of 40", got)
 	}
-	near(t, "out, a whole device's from the start", whole("-R"), 40)
+	near(t, "out, a whole device's from the start", func() float64 { return whole("-R") }, 40)
 	h.J("update", "--net-rate-in", "30mbit,whole=15mbit", "--net-rate-out", "shared=20mbit,whole=none", "box")
-	near(t, "in, the container's, on a macvlan", shared(), 30)
-	near(t, "out, a macvlan's", shared("-R"), 20)
-	near(t, "in, a whole device's", whole(), 15)
+	near(t, "in, the container's, on a macvlan", func() float64 { return shared() }, 30)
+	near(t, "out, a macvlan's", func() float64 { return shared("-R") }, 20)
+	near(t, "in, a whole device's", func() float64 { return whole() }, 15)
 	if got := whole("-R"); got < 100 {
 		t.Errorf("out, a whole device's, lifted: %.1f Mbit/s", got)
 	}
@@ -52,7 +52,7 @@ func TestRatesOfDevices(t *testing.T) {
 	}
 	h.J("restart", "-t", "0", "box")
 	h.Eventually(5*time.Second, limited)
-	near(t, "in, a whole device's, restarted", whole(), 15)
+	near(t, "in, a whole device's, restarted", func() float64 { return whole() }, 15)
 	h.KillDaemon()
 	in("tc qdisc del dev shared root")
 	in("tc qdisc del dev whole ingress")

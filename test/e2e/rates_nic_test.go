@@ -21,20 +21,20 @@ func TestRatesOfInterfaces(t *testing.T) {
 	if unlimited < 400 {
 		t.Skipf("%.0f Mbit/s without a limit: this machine can't show one of 20", unlimited)
 	}
-	near(t, "in, a NIC's own", iperf(h, "client", "192.168.4.1"), 20)
+	near(t, "in, a NIC's own", func() float64 { return iperf(h, "client", "192.168.4.1") }, 20)
 	if got := h.J("update", "--net-rate-in", "eth1=none", "--net-rate-out", "eth1=40mbit", "server"); got != "server" {
 		t.Errorf("update printed %q", got)
 	}
-	near(t, "out, a NIC's own", iperf(h, "client", "192.168.4.1", "-R"), 40)
+	near(t, "out, a NIC's own", func() float64 { return iperf(h, "client", "192.168.4.1", "-R") }, 40)
 	if got := iperf(h, "client", "192.168.4.1"); got < 200 {
 		t.Errorf("in, lifted: %.1f Mbit/s", got)
 	}
 	// Of two on one bridge, each sends by itself.
 	h.J("update", "--net-rate-out", "free=15mbit", "server")
-	near(t, "out, the second NIC's own", iperf(h, "client", "192.168.4.3", "-R"), 15)
+	near(t, "out, the second NIC's own", func() float64 { return iperf(h, "client", "192.168.4.3", "-R") }, 15)
 	h.J("update", "--net-rate-out", "free=none", "server")
 	h.J("update", "--net-rate-in", "30mbit,eth1=none", "server")
-	near(t, "the container's, on a NIC", iperf(h, "client", "192.168.4.3"), 30)
+	near(t, "the container's, on a NIC", func() float64 { return iperf(h, "client", "192.168.4.3") }, 30)
 	if got := h.J("inspect", "-f", "{{json .NetworkSettings.Rates}} {{range .NetworkSettings.NICs}}{{.Name}} {{.NetRateIn}}/{{.NetRateOut}};{{end}}", "server"); got != `{"In":"30mbit,eth1=none","Out":"none,eth1=40mbit,free=none"} eth1 none/40mbit;free 30mbit/none;` {
 		t.Errorf("inspect: %s", got)
 	}
@@ -47,13 +47,13 @@ func TestRatesOfInterfaces(t *testing.T) {
 	address := func(n string) string {
 		return h.Sh("jackstay inspect twice | jq -r '.[0].NetworkSettings.NICs[] | select(.Name == \"" + n + "\") | .Addresses[0]' | cut -d/ -f1")
 	}
-	near(t, "the first of two on a network", iperf(h, "client", address("eth0")), 20)
+	near(t, "the first of two on a network", func() float64 { return iperf(h, "client", address("eth0")) }, 20)
 	if got := iperf(h, "client", address("eth1")); got < 200 {
 		t.Errorf("the second of two on a network: %.1f Mbit/s", got)
 	}
 
 	h.J("update", "--net-rate-out", "eth1=15mbit", "twice")
-	near(t, "out, the second of two on a network", iperf(h, "client", address("eth1"), "-R"), 15)
+	near(t, "out, the second of two on a network", func() float64 { return iperf(h, "client", address("eth1"), "-R") }, 15)
 
 	// What goes takes its limit with it.
 	h.J("nic", "rm", "server", "eth1")

@@ -40,9 +40,14 @@ func megabits(h *host.Host, from, to string, options ...string) float64 {
 	return bits / 1e6
 }
 
-// near wants a rate to be no less than half of a limit and no more than twice.
-func near(t *testing.T, what string, got, limit float64) {
+// near measures a rate, and wants no less than half of a limit, which a busy
+// machine has some turns for, and never more than twice.
+func near(t *testing.T, what string, measure func() float64, limit float64) {
 	t.Helper()
+	got := measure()
+	for turn := 0; turn < 5 && got < limit/2; turn++ {
+		got = measure()
+	}
 	if got < limit/2 || got > limit*2 {
 		t.Errorf("%s: %.1f Mbit/s pass, the limit is %.1f", what, got, limit)
 	}
@@ -61,8 +66,8 @@ func TestRates(t *testing.T) {
 	if got := iperf(h, "client", "free"); got < 400 {
 		t.Skipf("%.0f Mbit/s without a limit: this machine can't show one of 40", got)
 	}
-	near(t, "in", iperf(h, "client", "slow"), 20)
-	near(t, "out", iperf(h, "client", "slow", "-R"), 40)
+	near(t, "in", func() float64 { return iperf(h, "client", "slow") }, 20)
+	near(t, "out", func() float64 { return iperf(h, "client", "slow", "-R") }, 40)
 	if got := h.J("inspect", "-f", "{{json .NetworkSettings.Rates}}", "slow"); got != `{"In":"20mbit","Out":"40mbit"}` {
 		t.Errorf("inspect: %s", got)
 	}
@@ -73,7 +78,7 @@ func TestRates(t *testing.T) {
 	// No datagram is dropped that the limit has room for; what has none is.
 	dropped := func() string { return h.Sh("tc -s qdisc show | grep -A1 tbf | grep -o 'dropped [0-9]*'") }
 	before := dropped()
-	near(t, "UDP at half of the limit", iperf(h, "client", "slow", "-u", "-b", "10M"), 10)
+	near(t, "UDP at half of the limit", func() float64 { return iperf(h, "client", "slow", "-u", "-b", "10M") }, 10)
 	if got := dropped(); got != before {
 		t.Errorf("UDP at half of the limit: %s, before %s", got, before)
 	}
@@ -93,7 +98,7 @@ func TestRates(t *testing.T) {
 	if code := h.J("wait", "down"); code != "0" {
 		t.Errorf("a download through changing limits ended with %s: %s", code, h.J("logs", "down"))
 	}
-	near(t, "out, changed back", iperf(h, "client", "slow", "-R"), 40)
+	near(t, "out, changed back", func() float64 { return iperf(h, "client", "slow", "-R") }, 40)
 
 	// What is taken away by hand is back; what is lifted leaves nothing.
 	for _, dev := range strings.Fields(h.Sh("ip -br link show type ifb | cut -d' ' -f1")) {
@@ -109,8 +114,8 @@ func TestRates(t *testing.T) {
 		return nil
 	}
 	h.Eventually(5*time.Second, limited)
-	near(t, "in, healed", iperf(h, "client", "slow"), 20)
-	near(t, "out, healed", iperf(h, "client", "slow", "-R"), 40)
+	near(t, "in, healed", func() float64 { return iperf(h, "client", "slow") }, 20)
+	near(t, "out, healed", func() float64 { return iperf(h, "client", "slow", "-R") }, 40)
 	h.KillDaemon()
 	h.Sh("tc qdisc del dev $(tc qdisc show | sed -n 's/.*tbf.* dev \\(jv[^ ]*\\) .*/\\1/p') root")
 	h.StartDaemon()
@@ -127,7 +132,7 @@ func TestRates(t *testing.T) {
 	h.Eventually(5*time.Second, gone)
 	h.J("update", "--net-rate-in", "dev=30mbit", "--net-rate-out", "none", "--memory", "64m", "slow")
 	h.J("start", "slow")
-	near(t, "in, changed while stopped", iperf(h, "client", "slow"), 30)
+	near(t, "in, changed while stopped", func() float64 { return iperf(h, "client", "slow") }, 30)
 	if got := iperf(h, "client", "slow", "-R"); got < 200 {
 		t.Errorf("out, lifted: %.1f Mbit/s", got)
 	}
@@ -160,8 +165,8 @@ func TestRatesAreTheHosts(t *testing.T) {
 	address := func(network string) string {
 		return h.J("inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", network), "server")
 	}
-	near(t, "on dev", iperf(h, "admin", address("dev")), 20)
-	near(t, "on far", iperf(h, "admin", address("far")), 60)
+	near(t, "on dev", func() float64 { return iperf(h, "admin", address("dev")) }, 20)
+	near(t, "on far", func() float64 { return iperf(h, "admin", address("far")) }, 60)
 	// It makes its interface anew: so are its limits.
 	id := h.J("inspect", "-f", "{{.Id}}", "admin")
 	h.Sh("nsenter --net=" + h.Run() + "/netns/" + id + " ip link del eth0")
@@ -171,7 +176,7 @@ func TestRatesAreTheHosts(t *testing.T) {
 		}
 		return nil
 	})
-	near(t, "on dev, made anew", iperf(h, "admin", address("dev")), 20)
+	near(t, "on dev, made anew", func() float64 { return iperf(h, "admin", address("dev")) }, 20)
 	before := h.J("inspect", "-f", "{{json .NetworkSettings.Rates}}", "admin")
 	if before != `{"In":"none","Out":"20mbit,far=60mbit"}` {
 		t.Errorf("inspect: %s", before)
@@ -209,7 +214,7 @@ func TestRatesAreTheHosts(t *testing.T) {
 	iperfServer(h, "guarded", "--network", "shut", "--net-rate-in", "30mbit", "--expose", "5201")
 	iperfServer(h, "linked", "--network", "shut", "--net-rate-out", "20mbit", "--link", "guarded")
 	iperfServer(h, "alone", "--network", "shut", "--net-rate-out", "20mbit")
-	near(t, "along a link", iperf(h, "linked", "guarded"), 20)
+	near(t, "along a link", func() float64 { return iperf(h, "linked", "guarded") }, 20)
 	if r := h.TryJ("exec", "alone", "iperf3", "-c", h.IP("guarded", "shut"), "-t", "1", "--connect-timeout", "2000"); r.Code == 0 {
 		t.Errorf("a limited container without a link reaches one that is guarded: %+v", r)
 	}
