@@ -115,8 +115,9 @@ func (e *Engine) UpdateSecurityGroup(ctx context.Context, ref string, ch model.S
 	// The firewall has the rules for all of a group's containers at once, so one
 	// that runs is asked for.
 	f := effect{doing: "change the rules of security group " + g.Name}
-	if at := slices.IndexFunc(groupMembers(snap, g.ID), func(c *model.Container) bool { return c.Active }); at >= 0 {
-		f.of = []string{groupMembers(snap, g.ID)[at].ID}
+	members := groupMembers(snap, g.ID)
+	if at := slices.IndexFunc(members, func(c *model.Container) bool { return c.Active }); at >= 0 {
+		f.of = []string{members[at].ID}
 	}
 	if slices.ContainsFunc(old.Rules, func(r model.GroupRule) bool { return !slices.Contains(g.Rules, r) }) {
 		e.groupEvent(g, "update")

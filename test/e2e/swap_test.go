@@ -167,18 +167,7 @@ func TestSwapAddress(t *testing.T) {
 	})
 	leads("blue's restart", a2, a1)
 	old[3].grows()
-	h.J("rm", "-f", "blue")
-	h.J("stop", "-t", "0", "green")
-	h.J("start", "green")
-	h.Eventually(3*time.Second, func() error {
-		if got := get(h, "neighbour", a1+":8000"); got != "green" {
-			return errorf("%s after green's restart: %q", a1, got)
-		}
-		return nil
-	})
-	if got := h.Sh("nft list set inet jackstay swapped4; nft list map inet jackstay moved4; nft list set bridge jackstay routed4"); strings.Contains(got, "elements") {
-		t.Errorf("left of the swap: %s", got)
-	}
+	swapEnds(h, 3*time.Second, a1, "4")
 }
 
 // IPv6 addresses move likewise: a client that knows one, and asks without end,
@@ -305,18 +294,7 @@ func TestSwapAddress6(t *testing.T) {
 	if got := h.J("exec", "green", "probe", "get", "tcp:["+six("neighbour")+"]:8000"); got != "neighbour fd00:5a::c" {
 		t.Errorf("green's own connection: %q", got)
 	}
-	h.J("rm", "-f", "blue")
-	h.J("stop", "-t", "0", "green")
-	h.J("start", "green")
-	h.Eventually(10*time.Second, func() error {
-		if got := get(h, "neighbour", a1+":8000"); got != "green" {
-			return errorf("%s after green's restart: %q", a1, got)
-		}
-		return nil
-	})
-	if got := h.Sh("nft list set inet jackstay swapped6; nft list map inet jackstay moved6; nft list set bridge jackstay routed6"); strings.Contains(got, "elements") {
-		t.Errorf("left of the swap: %s", got)
-	}
+	swapEnds(h, 10*time.Second, a1, "6")
 }
 
 // A swap opens nothing: on a network that denies, and over a link between
@@ -423,5 +401,23 @@ events {} http { access_log off; server { listen 80; location / { return 200 "$h
 		default:
 			t.Logf("wrk through the %s:\n%s", name, out)
 		}
+	}
+}
+
+// swapEnds removes blue and starts green anew, which has this address by the
+// swap of both: it keeps it, and no rule of the swap is left.
+func swapEnds(h *host.Host, within time.Duration, addr, family string) {
+	h.T.Helper()
+	h.J("rm", "-f", "blue")
+	h.J("stop", "-t", "0", "green")
+	h.J("start", "green")
+	h.Eventually(within, func() error {
+		if got := get(h, "neighbour", addr+":8000"); got != "green" {
+			return errorf("%s after green's restart: %q", addr, got)
+		}
+		return nil
+	})
+	if got := h.Sh("nft list set inet jackstay swapped" + family + "; nft list map inet jackstay moved" + family + "; nft list set bridge jackstay routed" + family); strings.Contains(got, "elements") {
+		h.T.Errorf("left of the swap: %s", got)
 	}
 }

@@ -4,20 +4,19 @@ package link
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/jackstay/jackstay/internal/kernel/netns/nettest"
 )
 
 // The first thing a container sends gets through: a lost question for an
 // address would cost it a second.
 func TestTheFirstPacketArrives(t *testing.T) {
 	on(t, func(t *testing.T, h *Host) {
-		if !kernelAtLeast(t, 6, 7) {
+		if !nettest.KernelAtLeast(t, 6, 7) {
 			t.Skip("this kernel lets a bridge port forward when it gets to it")
 		}
 		b, s := build(t, h, 1)
@@ -33,15 +32,4 @@ func TestTheFirstPacketArrives(t *testing.T) {
 			}
 		}
 	})
-}
-
-func kernelAtLeast(t *testing.T, major, minor int) bool {
-	t.Helper()
-	var u unix.Utsname
-	must(t, unix.Uname(&u))
-	var a, b int
-	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b); err != nil {
-		t.Fatal(err)
-	}
-	return a > major || a == major && b >= minor
 }

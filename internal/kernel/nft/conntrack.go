@@ -331,7 +331,7 @@ func (f *flows) end(e ending) error {
 	if f.exactly.end(e) {
 		return nil
 	}
-	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new)+len(e.closedPorts)+len(e.only)+len(e.stray.nets)+len(e.stray.masq)+len(e.stray.out) > 0 {
+	if len(e.fresh)+len(e.in)+len(e.out)+len(e.new)+len(e.closedPorts)+len(e.only) > 0 || e.stray.any() {
 		return endFlows(e, families)
 	}
 	f.close(e, 1)

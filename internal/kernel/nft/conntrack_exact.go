@@ -32,7 +32,7 @@ func (e ending) exact() ([]flowFilter, bool) {
 	if len(e.dropped)+len(e.fresh)+len(e.closed)+len(e.closedPorts)+len(e.only) > 0 || len(e.in)+len(e.out)+len(e.new) > exactLimit {
 		return nil, false
 	}
-	if len(e.stray.nets)+len(e.stray.masq)+len(e.stray.out) > 0 || slices.Contains(e.families(), unix.AF_INET6) {
+	if e.stray.any() || slices.Contains(e.families(), unix.AF_INET6) {
 		return nil, false
 	}
 	var out []flowFilter

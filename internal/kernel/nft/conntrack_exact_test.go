@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jackstay/jackstay/internal/desired"
+	"github.com/jackstay/jackstay/internal/kernel/netns/nettest"
 )
 
 // track enters a flow for every choice of addresses, UDP and TCP in turns.
@@ -85,7 +86,7 @@ func TestEndExactly(t *testing.T) {
 			switch exactly := new(filtered).end(e); {
 			case exactly && family.number == unix.AF_INET6:
 				t.Fatal("by filters, which IPv6 has not")
-			case !exactly && family.number == unix.AF_INET && release(t, 6, 9):
+			case !exactly && family.number == unix.AF_INET && nettest.KernelAtLeast(t, 6, 9):
 				t.Fatalf("%s: not by filters, which this kernel has", what)
 			case !exactly:
 				must(t, endFlows(e, e.families()))
@@ -119,16 +120,4 @@ func TestNotExact(t *testing.T) {
 	if f, ok := (ending{in: one}).exact(); !ok || len(f) != 1 {
 		t.Errorf("a detach: %v, %t", f, ok)
 	}
-}
-
-// release tells whether the kernel is at least this one.
-func release(t *testing.T, major, minor int) bool {
-	t.Helper()
-	var u unix.Utsname
-	must(t, unix.Uname(&u))
-	var a, b int
-	if n, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b); n != 2 {
-		t.Fatal(err)
-	}
-	return a > major || a == major && b >= minor
 }

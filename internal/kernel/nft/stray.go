@@ -49,7 +49,7 @@ func strays(fw desired.Firewall) (stray, error) {
 	for p := range fw.Masquerade {
 		s.masq = append(s.masq, p)
 	}
-	if len(s.nets)+len(s.masq)+len(s.out) == 0 {
+	if !s.any() {
 		return s, nil
 	}
 	var addrs []netlink.Addr
@@ -67,6 +67,9 @@ func strays(fw desired.Firewall) (stray, error) {
 	}
 	return s, nil
 }
+
+// any tells whether there may be some.
+func (s stray) any() bool { return len(s.nets)+len(s.masq)+len(s.out) > 0 }
 
 // ours tells whether an address is in one of our networks.
 func (s stray) ours(a netip.Addr) bool { return within(s.nets, a) || within(s.masq, a) }

@@ -8,6 +8,7 @@ package nettest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -70,4 +71,18 @@ func settle(t *testing.T) {
 	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		t.Logf("own /sys: %v", err)
 	}
+}
+
+// KernelAtLeast tells whether the running kernel is of this release or newer.
+func KernelAtLeast(t *testing.T, major, minor int) bool {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	var a, b int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b); err != nil {
+		t.Fatal(err)
+	}
+	return a > major || a == major && b >= minor
 }
